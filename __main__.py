@@ -1,0 +1,7 @@
+"""`python -m restart_art`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
