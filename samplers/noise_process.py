@@ -39,7 +39,7 @@ class NoiseProcess:
             ValueError: the process is neither VE nor flow, so noise cannot be added correctly.
         """
         sampling = find_model_sampling(model)
-        if not hasattr(sampling, "noise_scaling"):
+        if sampling is None or not hasattr(sampling, "noise_scaling"):
             return cls()
         probes = []
         for sigma in (0.25, 0.5):
@@ -85,9 +85,7 @@ class NoiseProcess:
         r = self.signal(sigma_to) / self.signal(sigma_from) if sigma_from != sigma_to else 1.0
         return r, math.sqrt(max(sigma_to**2 - (r * sigma_from) ** 2, 0.0)) * self.noise_scale
 
-    def renoise(
-        self, x: Tensor, sigma_from: float, sigma_to: float, noise: Tensor, s_noise: float = 1.0
-    ) -> Tensor:
+    def renoise(self, x: Tensor, sigma_from: float, sigma_to: float, noise: Tensor, s_noise: float = 1.0) -> Tensor:
         """Take x from level sigma_from up to sigma_to with unit Gaussian `noise` (same shape as x)."""
         r, std = self.renoise_weights(sigma_from, sigma_to)
         return r * x + (std * s_noise) * noise

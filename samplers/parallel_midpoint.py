@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -190,11 +191,11 @@ def _plan_run(
     else:
         position = middle.expand(1, steps, count)
     plans: list[StepPlan | None] = []
-    for i, (s, q) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (s, q) in enumerate(pairwise(levels)):
         if q == 0:
             plans.append(None)
             continue
         plan = plan_step(measure, s, q, position[:, i].T, process)
-        tensors = (plan.m, plan.fx, plan.fd, plan.inner, plan.inner_x, plan.outer)
-        plans.append(StepPlan(*(t.to(x.device, x.dtype, non_blocking=True) for t in tensors), plan.outer_x))
+        names = ("m", "fx", "fd", "inner", "inner_x", "outer")
+        plans.append(replace(plan, **{n: getattr(plan, n).to(x.device, x.dtype, non_blocking=True) for n in names}))
     return plans

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -133,7 +134,7 @@ def midpoint_plan(
     weights for x in the process's own scale. Steps to 0 have unused entries.
     """
     rows = []
-    for i, (s, q) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (s, q) in enumerate(pairwise(levels)):
         position = alpha[:, i]
         if q == 0:
             rows.append(torch.ones(6, len(position), dtype=torch.float64))
@@ -153,4 +154,4 @@ def midpoint_plan(
         rows.append(torch.stack([m, a, b, c, d, k]))
     table = torch.stack(rows).to(x.device, x.dtype)
     shape = (-1, *[1] * (x.ndim - 1))
-    return [(row[0], *(row[j].reshape(shape) for j in range(1, 6))) for row in table]  # type: ignore[misc]
+    return [(row[0], *(row[j].reshape(shape) for j in range(1, 6))) for row in table]

@@ -90,7 +90,10 @@ def plan_pieces(
         if t_min >= grid[0] or t_min < sigmas[-1]:
             log.warning(
                 "restart segment %d (t_min %g) lies outside this run's sigmas (%g .. %g) and is left out",
-                index, t_min, grid[0], sigmas[-1],
+                index,
+                t_min,
+                grid[0],
+                sigmas[-1],
             )
             continue
         if t_max > grid[0]:
@@ -119,7 +122,9 @@ def plan_pieces(
 
 def _restart_levels(nodes: int, top: float, bottom: float, process: NoiseProcess) -> tuple[float, ...]:
     """Karras levels in the noise-to-signal ratio, mapped to the process; both ends exact."""
-    levels = karras_ramp(nodes, process.to_ve(min(top, 0.9999) if process.kind == "flow" else top), process.to_ve(bottom))
+    levels = karras_ramp(
+        nodes, process.to_ve(min(top, 0.9999) if process.kind == "flow" else top), process.to_ve(bottom)
+    )
     return (top, *(process.from_ve(level) for level in levels[1:-1]), bottom)
 
 

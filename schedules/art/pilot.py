@@ -1,0 +1,92 @@
+"""The pilot: really run every candidate grid on a few trajectories and keep the best, so never worse than stock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+import torch
+from torch import Tensor
+
+from ...samplers.grid import check_sigmas
+from .trajectories import Field
+
+# Rounds of the elimination: trajectories used so far, and how many times the best mean error a candidate may
+# have to stay in. Errors vary by trajectory, but candidates are compared on the same ones.
+ROUNDS = ((2, 2.0), (6, 1.4), (12, 1.15))
+REFERENCE_NODES = 96
+
+
+@dataclass
+class Trial:
+    """One candidate at one step count. errors: end error of each trajectory run so far."""
+
+    name: str
+    steps: int
+    sigmas: Tensor
+    errors: list[float] = dataclass_field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        """Mean end error, inf before any run."""
+        return sum(self.errors) / len(self.errors) if self.errors else float("inf")
+
+
+def run_pilot(
+    field: Field,
+    rows: Sequence[int],
+    ends: Tensor,
+    candidates: Mapping[str, Callable[[int], Tensor | None]],
+    baselines: Set[str],
+    steps: Sequence[int],
+    solver: str,
+    on_round: Callable[[dict[int, list[Trial]]], None],
+) -> dict[int, list[Trial]]:
+    """End errors |x_end - reference| (root mean square over a sample's values) of each candidate.
+
+    After each round the hopeless are dropped, but for the best baseline: the gain over it is to be known on all
+    trajectories. Every trial left has run on the same ones.
+
+    Args:
+        rows: trajectories of the field. ends: (len(rows), ...) their reference end points.
+        candidates: name -> function of the step count giving its grid, or None where it has none.
+        baselines: names of those candidates that are stock schedules.
+
+    Returns:
+        {steps: trials, best first; dropped ones after those left}.
+    """
+    trials = {n: [t for name, make in candidates.items() if (t := _trial(name, make, n))] for n in steps}
+    alive = {n: list(ts) for n, ts in trials.items()}
+    done = 0
+    for wanted, tolerance in (*ROUNDS, (len(rows), float("inf"))):
+        until = min(wanted, len(rows))
+        if until <= done:
+            continue
+        batch = list(range(done, until))
+        for n in steps:
+            for trial in alive[n]:
+                end = field.solve(solver, [rows[i] for i in batch], trial.sigmas)
+                trial.errors += _errors(end, ends[batch])
+            best = min(t.mean for t in alive[n])
+            rival = min((t for t in alive[n] if t.name in baselines), key=lambda t: t.mean, default=None)
+            alive[n] = [t for t in alive[n] if t is rival or t.mean <= tolerance * best]
+        done = until
+        on_round(trials)
+    return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.mean)) for n in steps}
+
+
+def _errors(end: Tensor, reference: Tensor) -> list[float]:
+    difference = (end - reference).flatten(1).double()
+    return [float(v) for v in difference.square().mean(1).sqrt()]
+
+
+def _trial(name: str, make: Callable[[int], Tensor | None], steps: int) -> Trial | None:
+    """A candidate's grid at a step count, or None where it is not a usable one ending in 0."""
+    try:
+        grid = make(steps)
+        if grid is None or check_sigmas(grid)[-1] != 0:
+            return None
+    except (ValueError, ArithmeticError, IndexError):
+        return None
+    return Trial(name, steps, torch.as_tensor(grid).float().cpu())

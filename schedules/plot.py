@@ -1,0 +1,219 @@
+"""Pictures of schedules: the sigma curves, and the error table of a fit.
+
+Both functions return a ``PIL.Image`` in RGB on white, drawn with matplotlib's object API (no pyplot, no
+global state, so they may run in any thread). matplotlib is imported when the first picture is drawn.
+The colours are Okabe and Ito's eight (2008), which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+INK = "#22262b"
+FAINT = "#d9dde2"
+GREY = "#8b929a"
+# Vermillion is kept for what was learned; the stock schedules share the rest.
+LEARNED = ("#d55e00", "#cc79a7", "#882255")
+STOCK = ("#0072b2", "#009e73", "#56b4e9", "#b58900", "#5a5f66", "#117733", "#88a0b8")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LEARNED_WORDS = {"art", "learned", "fitted", "direct", "refined", "propagated"}
+_INCHES = 5.12  # every picture is laid out this wide; more pixels only make it sharper
+
+
+def is_learned(name: str) -> bool:
+    """Whether a curve's name holds a word that says that it was learned, such as "ART" or "direct"."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return not LEARNED_WORDS.isdisjoint(words)
+
+
+def assign_colours(names: Iterable[str]) -> dict[str, str]:
+    """One colour a name: warm for learned ones, cool for the others, in the order they come."""
+    colours: dict[str, str] = {}
+    learned = stock = 0
+    for name in names:
+        if name in colours:
+            continue
+        if is_learned(name):
+            colours[name] = LEARNED[learned % len(LEARNED)]
+            learned += 1
+        else:
+            colours[name] = STOCK[stock % len(STOCK)]
+            stock += 1
+    return colours
+
+
+def new_figure(height: float, width: float = _INCHES) -> Any:
+    """An empty white matplotlib ``Figure`` of ``width`` x ``height`` inches with an Agg canvas."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style_axes(axes: Any, size: float = 9.0) -> None:
+    """Light grid, no box, dark text of ``size`` points."""
+    axes.set_facecolor("white")
+    axes.grid(True, which="major", color=FAINT, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    axes.tick_params(which="both", colors=INK, labelsize=size, length=3, width=0.6)
+    axes.tick_params(which="minor", length=0)
+
+
+def render(figure: Any, width: int) -> Image.Image:
+    """Draws ``figure`` ``width`` pixels wide and returns it as an RGB picture."""
+    inches = figure.get_size_inches()[0]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=width / inches, facecolor="white")
+    buffer.seek(0)
+    with Image.open(buffer) as picture:
+        return picture.convert("RGB")
+
+
+def schedule_curves(
+    curves: Mapping[str, Sequence[float]], title: str = "", width: int = 640, height: int = 400
+) -> Image.Image:
+    """Sigma against step, one line a schedule, on a logarithmic axis.
+
+    curves: name -> sigmas, highest first; a tensor, an array or a list. A trailing 0 has no place on a
+    logarithmic axis, so the last step is drawn as a short dotted drop. Curves of different lengths share the
+    axis "share of the run" instead of the step number.
+    width, height: pixels. Returns a ``PIL.Image`` (RGB). Raises ValueError if there is nothing to draw.
+    """
+    series = {str(name): [float(s) for s in sigmas] for name, sigmas in curves.items()}
+    series = {name: values for name, values in series.items() if any(_drawable(v) for v in values)}
+    if not series:
+        raise ValueError("curves: nothing to draw; give at least one schedule with a sigma above 0")
+    figure = new_figure(_INCHES * height / width)
+    axes = figure.subplots()
+    style_axes(axes)
+    same_length = len({len(values) for values in series.values()}) == 1
+    colours = assign_colours(series)
+    lowest = min(v for values in series.values() for v in values if _drawable(v))
+    floor = lowest / 2.2
+    for rank, (name, values) in enumerate(series.items()):
+        span = 1.0 if same_length else 1.0 / max(1, len(values) - 1)
+        points = [(k * span, v) for k, v in enumerate(values) if _drawable(v)]
+        learned = is_learned(name)
+        axes.plot(
+            [p[0] for p in points],
+            [p[1] for p in points],
+            color=colours[name],
+            linewidth=2.4 if learned else 1.4,
+            marker=MARKERS[rank % len(MARKERS)],
+            markersize=4.4 if learned else 3.2,
+            label=name,
+            zorder=3 if learned else 2,
+        )
+        if values[-1] == 0.0:
+            last, end = points[-1], (len(values) - 1) * span
+            axes.plot([last[0], end], [last[1], floor], color=colours[name], linewidth=1.0, linestyle=":")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=floor)
+    plain_log_labels(axes)
+    axes.set_ylabel("sigma (noise level)", color=INK, fontsize=9.5)
+    axes.set_xlabel("step" if same_length else "share of the run", color=INK, fontsize=9.5)
+    if same_length:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    if title:
+        axes.set_title(title, color=INK, fontsize=10.5, loc="left", fontweight="bold")
+    legend = axes.legend(loc="lower left", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
+    for text in legend.get_texts():
+        text.set_color(INK)
+    return render(figure, width)
+
+
+def pilot_chart(report: Mapping[str, Any], width: int = 640, height: int = 400) -> Image.Image:
+    """The pilot of a fit: mean end error against steps, one line a candidate, the chosen one ringed.
+
+    report: the ``report`` of an ``ArtSchedule``; ``pilot`` is steps -> candidate -> mean end error, and
+    ``chosen`` steps -> candidate. Candidates that were dropped early have fewer points.
+    Returns a ``PIL.Image`` (RGB). Raises ValueError if the report holds no pilot table.
+    """
+    pilot = {int(steps): dict(row) for steps, row in dict(report.get("pilot") or {}).items()}
+    table = {s: {str(n): float(e) for n, e in row.items() if _drawable(e)} for s, row in pilot.items()}
+    names = list(dict.fromkeys(name for steps in sorted(table) for name in table[steps]))
+    if not names:
+        raise ValueError("report: it holds no pilot table, so there is nothing to draw")
+    chosen = {int(steps): str(name) for steps, name in dict(report.get("chosen") or {}).items()}
+    figure = new_figure(_INCHES * height / width)
+    axes = figure.subplots()
+    style_axes(axes)
+    colours = assign_colours(names)
+    for rank, name in enumerate(names):
+        points = [(steps, table[steps][name]) for steps in sorted(table) if name in table[steps]]
+        strong = is_learned(name) or name in chosen.values()
+        axes.plot(
+            [p[0] for p in points],
+            [p[1] for p in points],
+            color=colours[name],
+            linewidth=2.4 if strong else 1.2,
+            marker=MARKERS[rank % len(MARKERS)],
+            markersize=5.0 if strong else 3.6,
+            label=name,
+            zorder=3 if strong else 2,
+        )
+    ringed = [(s, table[s][name]) for s, name in sorted(chosen.items()) if name in table.get(s, {})]
+    if ringed:
+        axes.scatter(
+            [p[0] for p in ringed],
+            [p[1] for p in ringed],
+            s=110,
+            facecolors="none",
+            edgecolors=INK,
+            linewidths=1.3,
+            zorder=4,
+            label="chosen",
+        )
+    log_ticks(axes, "x", sorted(table))
+    axes.set_yscale("log")
+    plain_log_labels(axes)
+    axes.set_xlabel("steps", color=INK, fontsize=9.5)
+    axes.set_ylabel("mean end error", color=INK, fontsize=9.5)
+    title = ", ".join(["Pilot", *([str(report["solver"])] if report.get("solver") else [])])
+    axes.set_title(title, color=INK, fontsize=10.5, loc="left", fontweight="bold")
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5, frameon=False, labelspacing=0.45)
+    for text in legend.get_texts():
+        text.set_color(INK)
+    return render(figure, width)
+
+
+def log_ticks(axes: Any, which: str, values: Sequence[float]) -> None:
+    """A logarithmic x or y axis whose ticks are exactly ``values``, written as plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(FixedLocator(list(values)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def plain_log_labels(axes: Any) -> None:
+    """Ticks at 1, 2 and 5 of each decade on a logarithmic y axis, written as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 2.2 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(base=10.0, subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _drawable(value: Any) -> bool:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    return math.isfinite(number) and number > 0.0
