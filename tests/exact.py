@@ -64,9 +64,9 @@ def grid_5x5(scale: float = 0.05, kind: str = "ve") -> Mixture:
     return Mixture(torch.cartesian_prod(axis, axis), scale, kind)
 
 
-def mixture_16d(seed: int = 0, kind: str = "ve") -> Mixture:
-    """Ten modes in 16 dimensions, drawn from N(0, I) with the seed, scale 0.1."""
-    return Mixture(torch.randn(10, 16, generator=torch.Generator().manual_seed(seed)), 0.1, kind)
+def mixture_16d(scale: float = 0.3, seed: int = 0, kind: str = "ve") -> Mixture:
+    """Ten modes in 16 dimensions, means drawn from N(0, I) with the seed."""
+    return Mixture(torch.randn(10, 16, generator=torch.Generator().manual_seed(seed)), scale, kind)
 
 
 def start(model: Mixture, count: int, sigma_max: float, seed: int = 0, dtype=torch.float64) -> Tensor:

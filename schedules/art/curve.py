@@ -48,11 +48,25 @@ class ArtSchedule:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        """Round knots to what the text form keeps, so that file, text and object give the same sigmas.
+        """Round numbers to what the text form keeps, so that file, text and object give the same sigmas.
 
         Raises:
             ScheduleError: naming the value that cannot be right.
         """
+        self._check_labels()
+        low, high = _number("sigma_min", self.sigma_min), _number("sigma_max", self.sigma_max)
+        if not 0 < low < high:
+            raise ScheduleError(f"schedule bounds are {low:g} .. {high:g}; it must be 0 < sigma_min < sigma_max")
+        rounded = {
+            "sigma_min": low,
+            "sigma_max": high,
+            "curves": _check_curves(self.curves, high),
+            "cfg": None if self.cfg is None else _number("cfg", self.cfg),
+        }
+        for name, value in rounded.items():
+            object.__setattr__(self, name, value)
+
+    def _check_labels(self) -> None:
         if self.version != VERSION:
             raise ScheduleError(f"schedule version is {self.version!r}; this pack reads version {VERSION}")
         if self.process not in PROCESSES:
@@ -62,23 +76,6 @@ class ArtSchedule:
         for name, text in (("model", self.model), ("model name", self.model_name)):
             if text is not None and not isinstance(text, str):
                 raise ScheduleError(f"schedule {name} is {text!r}; it must be text")
-        if self.cfg is not None:
-            object.__setattr__(self, "cfg", _number("cfg", self.cfg))
-        low, high = _number("sigma_min", self.sigma_min), _number("sigma_max", self.sigma_max)
-        if not 0 < low < high:
-            raise ScheduleError(f"schedule bounds are {low:g} .. {high:g}; it must be 0 < sigma_min < sigma_max")
-        curves = tuple((_steps(steps), _knots(knots)) for steps, knots in self.curves)
-        if not curves or sum(len(knots) for _, knots in curves) > MAX_KNOTS:
-            raise ScheduleError(f"a schedule has 1 to {MAX_KNOTS} knots in all")
-        if any(a[0] >= b[0] for a, b in pairwise(curves)):
-            raise ScheduleError("schedule step counts must be ascending and differ")
-        for steps, knots in curves:
-            if len(knots) > steps:
-                raise ScheduleError(f"schedule for {steps} steps has {len(knots)} knots; at most one a step")
-            if knots[0] > high * 1.001:
-                raise ScheduleError(f"schedule for {steps} steps starts at {knots[0]:g}, above sigma_max {high:g}")
-        for name, value in (("curves", curves), ("sigma_min", low), ("sigma_max", high)):
-            object.__setattr__(self, name, value)
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -220,6 +217,20 @@ def compress(steps: int, sigmas: Sequence[float], limit: int) -> tuple[float, ..
     u_last = (steps - 1) / steps
     curve = PchipInterpolator(np.linspace(0.0, u_last, steps), np.log(np.asarray(sigmas)))
     return tuple(float(v) for v in np.exp(curve(np.linspace(0.0, u_last, limit))))
+
+
+def _check_curves(given: Any, sigma_max: float) -> tuple[tuple[int, tuple[float, ...]], ...]:
+    curves = tuple((_steps(steps), _knots(knots)) for steps, knots in given)
+    if not curves or sum(len(knots) for _, knots in curves) > MAX_KNOTS:
+        raise ScheduleError(f"a schedule has 1 to {MAX_KNOTS} knots in all")
+    if any(a[0] >= b[0] for a, b in pairwise(curves)):
+        raise ScheduleError("schedule step counts must be ascending and differ")
+    for steps, knots in curves:
+        if len(knots) > steps:
+            raise ScheduleError(f"schedule for {steps} steps has {len(knots)} knots; at most one a step")
+        if knots[0] > sigma_max * 1.001:
+            raise ScheduleError(f"schedule for {steps} steps starts at {knots[0]:g}, above sigma_max {sigma_max:g}")
+    return curves
 
 
 def _number(name: str, value: Any) -> float:

@@ -85,6 +85,11 @@ class Reference:
     denoised: Tensor
     end: Tensor
 
+    def only(self, columns: Sequence[int]) -> Reference:
+        """The reference of some of its trajectories."""
+        rows = tuple(self.rows[i] for i in columns)
+        return Reference(rows, self.sigmas, self.x[:, columns], self.denoised[:, columns], self.end[columns])
+
 
 def log_uniform_nodes(nodes: int, sigma_min: float, sigma_max: float, process: NoiseProcess) -> Tensor:
     """Nodes uniform in tau = log sigma, for flow log(sigma / (1.002 - sigma)): (nodes,) float64, descending."""

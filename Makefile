@@ -1,0 +1,51 @@
+# make demo     fit a schedule to the tiny checkpoint, sample with everything, write demo/report.html
+# make test     lint, types, tests
+# make comfyui  start ComfyUI with this pack and the tiny checkpoints
+# make help     this list
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
+	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
+
+.PHONY: help demo test lint types comfyui clean
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/restart-art demo
+
+test: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
+	@cd $(VENV)/src && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy $(TYPED)
+	@$(BIN)/python -m pytest
+
+comfyui: $(VENV)/.demo
+	@$(BIN)/python tests/comfyui/launch.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+# torch comes first and alone: an already installed (CPU) build then satisfies everything after it.
+$(VENV)/.torch:
+	@echo "creating $(VENV) and installing torch (once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install torch==2.13.0
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.torch requirements/demo.txt pyproject.toml
+	@echo "installing pinned requirements (once)"
+	@$(PIP) install --no-deps -r requirements/demo.txt
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+# The checkout under its import name, for the type checker.
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
+	@$(PIP) install --no-deps -r requirements/dev.txt
+	@mkdir -p $(VENV)/src && ln -sfn ../.. $(VENV)/src/restart_art
+	@touch $@
