@@ -271,6 +271,14 @@ def check_interrupted() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def show_text(text: str) -> None:
+    """Write a text into the running node, where the front end can (no JavaScript of ours needed)."""
+    prompt_server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    context = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", lambda: None)()
+    if context is not None and hasattr(prompt_server, "send_progress_text"):
+        prompt_server.send_progress_text(text, context.node_id)
+
+
 class LiveProgress:
     """The running node's progress bar, with a picture shown in the node at most twice a second."""
 
@@ -289,3 +297,7 @@ class LiveProgress:
                 self.last_picture = now
                 preview = ("PNG", picture, PREVIEW_SIZE)
         self.bar.update_absolute(min(done, total), max(1, total), preview)
+
+    def finish(self, picture: Image.Image) -> None:
+        """Fill the bar and leave this picture in the node."""
+        self.bar.update_absolute(self.bar.total, self.bar.total, ("PNG", picture, PREVIEW_SIZE))

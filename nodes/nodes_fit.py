@@ -113,7 +113,10 @@ class FitARTSchedule(io.ComfyNode):
         )
         report = report_text(schedule.report, schedule.warnings_for(process=process.kind, cfg=cfg, solver=solver))
         sigmas = schedule.sigmas_for(counts[0], 1.0, low, high)
-        curve = image_tensor(final_picture(schedule, counts[0], sigmas, baselines))
+        picture = final_picture(schedule, counts[0], sigmas, baselines)
+        watch.finish(picture)
+        host.show_text(str(schedule.report.get("verdict", "")))
+        curve = image_tensor(picture)
         shown = ui.PreviewImage(curve, cls=cls).as_dict() | {"text": (report,)}
         return io.NodeOutput(schedule, sigmas, curve, report, schedule.to_text(), ui=shown)
 
@@ -130,19 +133,24 @@ class FitWatcher:
             self.bar = host.LiveProgress(progress.total)
         self.bar.update(progress.done, progress.total, lambda: self.picture(progress))
 
+    def finish(self, picture: Image.Image) -> None:
+        """Fill the bar and show the finished picture: the front end keeps the last live one in the node."""
+        if self.bar is not None:
+            self.bar.finish(picture)
+
     def picture(self, progress: Any) -> Image.Image:
         """The current best grid, drawn quickly."""
-        line = f"{self.solver}: {progress.message or progress.stage}  ({progress.done} of {progress.total})"
-        return sketch_curve(progress.sigmas, line, progress.errors)
+        return sketch_curve(progress.sigmas, f"{self.solver}: {progress.message or progress.stage}", progress.errors)
 
 
 def final_picture(schedule: Schedule, steps: int, sigmas: Tensor, baselines: Mapping[str, Any]) -> Image.Image:
     """The learned sigmas beside the best stock schedules at the same step count."""
     measured = dict(schedule.report.get("pilot", {}).get(steps, {}))
-    stock = sorted((n for n in baselines if n in measured), key=lambda n: float(measured[n]))[:3]
     name = str(schedule.report.get("chosen", {}).get(steps, "learned"))
-    curves = {n: baselines[n](steps).tolist() for n in stock if n != name}
-    title = f"{schedule.solver}, {steps} steps"
+    rivals = sorted((n for n in baselines if n in measured and n != name), key=lambda n: float(measured[n]))
+    grids = {n: baselines[n](steps).tolist() for n in rivals}
+    curves = dict([(n, grid) for n, grid in grids.items() if len(grid) == steps + 1][:3])
+    title = f"{schedule.solver}, {steps} steps: {name} is best"
     try:
         from ..schedules.plot import schedule_curves
 

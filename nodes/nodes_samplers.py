@@ -47,7 +47,7 @@ class SamplerRestart(io.ComfyNode):
                     "dpmpp_2m and euler need 1.",
                 ),
                 build(
-                    io.Float.Input, "s_noise", default=1.0, min=0.0, max=2.0, step=0.001, advanced=True,
+                    io.Float.Input, "s_noise", default=1.0, min=0.0, max=2.0, step=0.001, optional=True, advanced=True,
                     tooltip="Multiplies the noise added at restarts. The paper uses 1.003 on ImageNet, "
                     "otherwise 1.",
                 ),
@@ -89,7 +89,7 @@ class SamplerRandomizedMidpoint(io.ComfyNode):
                     "anywhere (the paper). 0.6 is better at few steps.",
                 ),
                 build(
-                    io.Boolean.Input, "antithetic", default=True, advanced=True,
+                    io.Boolean.Input, "antithetic", default=True, optional=True, advanced=True,
                     tooltip="Mirror the midpoint of every second step around the middle, so that "
                     "neighbouring errors cancel.",
                 ),
@@ -130,17 +130,17 @@ class SamplerParallelMidpoint(io.ComfyNode):
                     "steps, 2 beyond.",
                 ),
                 build(
-                    io.Boolean.Input, "warm_start", default=True, advanced=True,
+                    io.Boolean.Input, "warm_start", default=True, optional=True, advanced=True,
                     tooltip="Start from the previous step's answers instead of spending one more call on "
                     "each step.",
                 ),
                 build(
-                    io.Float.Input, "jitter", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True,
+                    io.Float.Input, "jitter", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
                     tooltip="0: midpoints in the middle of their cells (smallest error). 1: anywhere in "
                     "their cell, drawn by the seed.",
                 ),
                 build(
-                    io.Combo.Input, "measure", options=list(MEASURES), default="inverse_sigma", advanced=True,
+                    io.Combo.Input, "measure", options=list(MEASURES), default="inverse_sigma", optional=True, advanced=True,
                     tooltip=MEASURE_TIP,
                 ),
             ],

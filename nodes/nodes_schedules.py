@@ -131,6 +131,7 @@ class ARTScheduler(io.ComfyNode):
         sampling = host.model_sampling_of(model)
         low, high = host.bounds_of(sampling)
         info = describe(schedule, model, steps)
+        host.show_text(info)
         sigmas: Tensor = torch.zeros(0)
         if denoise > 0.0:
             sigmas = schedule.sigmas_for(steps, denoise, low, high)

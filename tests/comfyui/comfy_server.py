@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import time
@@ -44,7 +45,10 @@ class ComfyServer:
             "--disable-auto-launch", "--disable-api-nodes", "--preview-method", "none", *arguments,
         ]  # fmt: skip
         with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=base)
+            # One thread: the network is tiny, and threads that wait for each other cost more than they bring.
+            env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+            env.pop("PYTHONPATH", None)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=base, env=env)
         try:
             self._wait_until_up()
         except BaseException:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # launch.py and probe_host.py run as scripts; their modules are plain
 from comfy_server import ComfyServer
 from locate import HOW_TO_INSTALL, find_checkouts, find_python, version_of
 from workspace import private_base

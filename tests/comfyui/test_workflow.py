@@ -1,0 +1,69 @@
+"""The shipped workflow, posted to a real server; its pictures judged by the digit classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import digit_graphs as draw
+import pytest
+from comfy_server import ComfyServer
+from graph import load_workflow, to_prompt
+from locate import REPOSITORY
+
+WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
+LEARN = REPOSITORY / "workflows" / "RestART - learn a schedule and sample.json"
+
+
+def by_type(graph: dict[str, Any], class_type: str) -> str:
+    (found,) = (name for name, node in graph.items() if node["class_type"] == class_type)
+    return str(found)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_is_laid_out_and_known(path: Path, object_info: dict[str, Any]) -> None:
+    """No node overlaps another, every node type exists, every value is one the server takes."""
+    workflow = load_workflow(path)
+    boxes = [(n["id"], *n["pos"], *n["size"]) for n in workflow["nodes"]]
+    for i, (a, ax, ay, aw, ah) in enumerate(boxes):
+        for b, bx, by, bw, bh in boxes[i + 1 :]:
+            title = 30  # drawn above a node's position
+            apart = ax + aw <= bx or bx + bw <= ax or ay + ah <= by - title or by + bh <= ay - title
+            assert apart, f"nodes {a} and {b} overlap"
+    for node in to_prompt(workflow, object_info).values():
+        info = object_info[node["class_type"]]["input"]
+        missing = set(info.get("required", {})) - set(node["inputs"])
+        assert not missing, f"{node['class_type']} lacks {missing}"
+        for name, value in node["inputs"].items():
+            kind, *rest = {**info.get("required", {}), **info.get("optional", {})}[name]
+            limits = rest[0] if rest else {}
+            if kind in ("INT", "FLOAT") and not isinstance(value, list):
+                assert limits.get("min", value) <= value <= limits.get("max", value), f"{node['class_type']} {name}"
+
+
+def test_learn_and_sample_as_shipped(server: ComfyServer, object_info: dict[str, Any]) -> None:
+    """As it stands: whichever digits come (the toy's text encoder says nothing), but digits, and several."""
+    graph = to_prompt(load_workflow(LEARN), object_info)
+    entry = server.run(graph, 240)
+    digits, sure = draw.judge(server.pictures(entry, by_type(graph, "SaveImage")))
+    assert len(digits) == 10
+    assert sum(sure) / len(sure) > 0.6, sure
+    assert len(set(digits)) >= 3, digits
+    report = entry["outputs"][by_type(graph, "PreviewAny")]["text"][0]
+    assert "model evaluations to learn" in report
+    assert entry["outputs"][by_type(graph, "RestART_FitARTSchedule")]["images"], "no curve in the node"
+
+
+def test_learned_sigmas_draw_the_digits_asked_for(server: ComfyServer, object_info: dict[str, Any]) -> None:
+    """The same learned schedule (from the node cache), each digit asked for in turn: accuracy >= 0.95."""
+    graph = to_prompt(load_workflow(LEARN), object_info)
+    sampler, save = by_type(graph, "SamplerCustom"), by_type(graph, "SaveImage")
+    right = total = 0
+    for digit in range(10):
+        graph["digit"] = draw.node("RestARTTest_DigitConditioning", digit=digit)
+        graph[sampler]["inputs"] |= {"positive": ["digit", 0], "noise_seed": 100 + digit}
+        seen, _ = draw.judge(server.pictures(server.run(graph, 240), save))
+        right += seen.count(digit)
+        total += len(seen)
+    print(f"{right} of {total} right")
+    assert right / total >= 0.95, f"{right} of {total}"
