@@ -16,14 +16,14 @@ from ...samplers.solvers import CALLS_PER_STEP, available_solvers
 from ..edm import check_bounds
 from ..stock import Schedule, stock_schedules
 from .curve import MAX_KNOTS, ArtSchedule, compress
-from .direct import OBJECTIVES, Density, fit_densities
+from .direct import OBJECTIVES, VARIANTS, Density, fit_densities
 from .pilot import REFERENCE_NODES, Trial, run_pilot
 from .trajectories import Field, log_uniform_nodes, solve_reference
 
 METHODS = ("direct",)
 FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
-PILOT_NOISE = 0.1
+PILOT_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def fit_schedule(
     Returns:
         ArtSchedule. Its report holds model_evaluations (of the fit; one evaluation = one sample through the model
         once), pilot_evaluations, chosen {steps: name}, pilot {steps: {name: mean end error}} (root mean square
-        over a sample's values, mean over the pilot's trajectories that candidate ran on), pilot_trajectories
+        over a sample's values, mean over the pilot's trajectories that candidate ran on; "a+b" is the mean of two
+        candidates' log sigmas), pilot_trajectories
         {steps: {name: how many}}, verdict (a sentence), seconds, method, trajectories.
 
     Raises:
@@ -100,10 +101,12 @@ def fit_schedule(
     if baselines is None:
         baselines = stock_schedules(find_model_sampling(model) or model, sigma_min, sigma_max)
 
-    monitor.expect(len(fit_rows), len(pilot_rows), counts, len(baselines) + 3, CALLS_PER_STEP.get(solver, 2))
+    monitor.expect(len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, CALLS_PER_STEP.get(solver, 2))
     monitor.enter("density", "measuring how the model bends its paths")
     densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
-    learned: dict[str, Schedule] = {name: _maker(density) for name, density in densities.items()}
+    learned: dict[str, Schedule] = {
+        name: _maker(densities[power], skip) for name, (power, skip) in VARIANTS[OBJECTIVES[solver]].items()
+    }
     fit_cost = monitor.done
     monitor.show(learned["art"](counts[-1]))
 
@@ -152,8 +155,8 @@ def _check_inputs(noise: Tensor, steps: Sequence[int], solver: str, method: str)
     return counts
 
 
-def _maker(density: Density) -> Schedule:
-    return lambda n: torch.tensor([*density.grid(n), 0.0], dtype=torch.float32)
+def _maker(density: Density, skip: float) -> Schedule:
+    return lambda n: torch.tensor([*density.grid(n, skip), 0.0], dtype=torch.float32)
 
 
 def _choose(trials: list[Trial], learned: list[str], baselines: set[str]) -> Trial:
@@ -169,7 +172,9 @@ def _choose(trials: list[Trial], learned: list[str], baselines: set[str]) -> Tri
     if best.name in baselines:
         return best
     limit = min(stock, best.mean * (1 + PILOT_NOISE))
-    return min((t for t in tested if t.name in learned and t.mean <= limit), key=lambda t: learned.index(t.name))
+    rank = {name: i for i, name in enumerate(learned)}
+    good = [t for t in tested if t.name not in baselines and t.mean <= limit]
+    return min(good, key=lambda t: (rank.get(t.name, len(rank)), t.mean))  # blends last
 
 
 def _verdict(trials: Mapping[int, list[Trial]], chosen: Mapping[int, str], baselines: set[str]) -> str:

@@ -16,6 +16,7 @@ from .trajectories import Field
 # have to stay in. Errors vary by trajectory, but candidates are compared on the same ones.
 ROUNDS = ((2, 2.0), (6, 1.4), (12, 1.15))
 REFERENCE_NODES = 96
+BLEND_FROM = 6  # trajectories after which the leaders are blended
 
 
 @dataclass
@@ -45,8 +46,9 @@ def run_pilot(
 ) -> dict[int, list[Trial]]:
     """End errors |x_end - reference| (root mean square over a sample's values) of each candidate.
 
-    After each round the hopeless are dropped, but for the best baseline: the gain over it is to be known on all
-    trajectories. Every trial left has run on the same ones.
+    After BLEND_FROM trajectories the best candidates are also blended (mean log sigma of two): errors of different
+    signs cancel, which no density can foresee. After each round the hopeless are dropped, but for the best
+    baseline: the gain over it is to be known on all trajectories. Every trial left has run on the same ones.
 
     Args:
         rows: trajectories of the field. ends: (len(rows), ...) their reference end points.
@@ -58,7 +60,7 @@ def run_pilot(
     """
     trials = {n: [t for name, make in candidates.items() if (t := _trial(name, make, n))] for n in steps}
     alive = {n: list(ts) for n, ts in trials.items()}
-    done = 0
+    done, blended = 0, False
     for wanted, tolerance in (*ROUNDS, (len(rows), float("inf"))):
         until = min(wanted, len(rows))
         if until <= done:
@@ -72,8 +74,28 @@ def run_pilot(
             rival = min((t for t in alive[n] if t.name in baselines), key=lambda t: t.mean, default=None)
             alive[n] = [t for t in alive[n] if t is rival or t.mean <= tolerance * best]
         done = until
+        if done >= BLEND_FROM and not blended:
+            blended = True
+            for n in steps:
+                blends = _blends(alive[n], baselines)
+                for trial in blends:
+                    trial.errors += _errors(field.solve(solver, list(rows[:done]), trial.sigmas), ends[:done])
+                trials[n] += blends
+                alive[n] += blends
         on_round(trials)
     return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.mean)) for n in steps}
+
+
+def _blends(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
+    """Mean log sigmas of the best baseline with the two best learned and the second baseline, at its step count."""
+    ranked = sorted((t for t in alive if len(t.sigmas) == t.steps + 1), key=lambda t: t.mean)
+    stock = [t for t in ranked if t.name in baselines]
+    learned = [t for t in ranked if t.name not in baselines]
+    pairs = [(stock[0], other) for other in [*learned[:2], *stock[1:2]]] if stock else []
+    return [
+        Trial(f"{a.name}+{b.name}", a.steps, torch.cat([(a.sigmas[:-1] * b.sigmas[:-1]).sqrt(), torch.zeros(1)]))
+        for a, b in pairs
+    ]
 
 
 def _errors(end: Tensor, reference: Tensor) -> list[float]:
