@@ -1,24 +1,17 @@
-"""ComfyUI nodes: thin. They read inputs, call samplers/ or schedules/, and wrap what comes back."""
+"""ComfyUI nodes: thin. They read inputs, call samplers/ or schedules/, and wrap what comes back.
+
+Only nodes_*.py, schema.py and host.py need ComfyUI; the rest of the folder can be imported anywhere.
+"""
 
 from __future__ import annotations
 
-from comfy_api.latest import ComfyExtension, io
-
-from .nodes_fit import NODES as FIT_NODES
-from .nodes_samplers import NODES as SAMPLER_NODES
-from .nodes_schedules import NODES as SCHEDULE_NODES
+from typing import Any
 
 
-class RestARTExtension(ComfyExtension):
-    """What ComfyUI loads."""
+async def comfy_entrypoint() -> Any:
+    """ComfyUI's way in: the pack's ComfyExtension."""
+    from .extension import RestARTExtension
 
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Every node of the pack."""
-        return [*SAMPLER_NODES, *SCHEDULE_NODES, *FIT_NODES]
-
-
-async def comfy_entrypoint() -> ComfyExtension:
-    """ComfyUI's way in."""
     return RestARTExtension()
 
 

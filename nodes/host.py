@@ -273,7 +273,7 @@ def check_interrupted() -> None:
 
 def show_text(text: str) -> None:
     """Write a text into the running node, where the front end can (no JavaScript of ours needed)."""
-    prompt_server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    prompt_server: Any = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     context = getattr(sys.modules.get("comfy_execution.utils"), "get_executing_context", lambda: None)()
     if context is not None and hasattr(prompt_server, "send_progress_text"):
         prompt_server.send_progress_text(text, context.node_id)

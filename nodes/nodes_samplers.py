@@ -140,8 +140,8 @@ class SamplerParallelMidpoint(io.ComfyNode):
                     "their cell, drawn by the seed.",
                 ),
                 build(
-                    io.Combo.Input, "measure", options=list(MEASURES), default="inverse_sigma", optional=True, advanced=True,
-                    tooltip=MEASURE_TIP,
+                    io.Combo.Input, "measure", options=list(MEASURES), default="inverse_sigma", optional=True,
+                    advanced=True, tooltip=MEASURE_TIP,
                 ),
             ],
             outputs=[io.Sampler.Output()],

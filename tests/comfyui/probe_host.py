@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from boot import ImportMender
 
@@ -62,6 +63,43 @@ def describe(host, model, samplers, steps):
     }
 
 
+def out_of_memory(host, torch):
+    """A model that can take at most two samples at once: the sizes it was asked, and whether the answer is right."""
+    asked = []
+
+    class Tight:
+        inner_model = SimpleNamespace(model_patcher=None)
+
+        def __call__(self, x, sigma, **extra_args):
+            asked.append(len(x))
+            if len(x) > 2:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+            return x * sigma[:, None]
+
+    denoiser = host.GuidedDenoiser(Tight(), 7)
+    x, sigma = torch.arange(7.0)[:, None] + 1, torch.arange(7.0)
+    with torch.inference_mode(False):
+        out = denoiser(x, sigma)
+        grad_ready = not out.is_inference()
+    return {"asked": asked, "right": bool((out == x * sigma[:, None]).all()), "grad ready": grad_ready}
+
+
+def foreign_names(host, samplers):
+    """Someone else owns two of the names: they keep them."""
+    sampling = importlib.import_module("comfy.k_diffusion.sampling")
+
+    def foreign(*args):
+        raise AssertionError
+
+    ours, sampling.sample_restart = sampling.sample_restart, foreign
+    handler = samplers.SCHEDULER_HANDLERS["edm"]
+    samplers.SCHEDULER_HANDLERS["edm"] = samplers.SchedulerHandler(foreign)
+    names = host.register()
+    kept = sampling.sample_restart is foreign and samplers.SCHEDULER_HANDLERS["edm"].handler is foreign
+    sampling.sample_restart, samplers.SCHEDULER_HANDLERS["edm"] = ours, handler
+    return {"names": names, "kept": kept}
+
+
 def main(checkout: str, packs: str, checkpoints: str) -> None:
     pack, sd, advanced = prepare(Path(checkout), Path(packs))
     host = importlib.import_module("RestART.nodes.host")
@@ -83,6 +121,8 @@ def main(checkout: str, packs: str, checkpoints: str) -> None:
         "same lists": samplers.KSampler.SAMPLERS is samplers.SAMPLER_NAMES,
         "models": {name: describe(host, model, samplers, 12) for name, model in models.items()},
         "with lora": host.fingerprint(lora),
+        "out of memory": out_of_memory(host, torch),
+        "foreign": foreign_names(host, samplers),
     }
     print("PROBE " + json.dumps(answer))
 

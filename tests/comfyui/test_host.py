@@ -81,3 +81,11 @@ def test_fingerprint_names_weights_and_loras(probe: dict[str, Any]) -> None:
     assert names["flow"] == names["flow shift 6"] == names["flux"]  # a shift is not another checkpoint
     assert names["eps"] == names["v"] == names["edm"] != names["flow"]
     assert probe["with lora"] not in names.values()
+
+
+def test_a_fit_survives_out_of_memory(probe: dict[str, Any]) -> None:
+    assert probe["out of memory"] == {"asked": [7, 3, 1, 1, 1, 1, 1, 1, 1], "right": True, "grad ready": True}
+
+
+def test_names_that_others_own_stay_theirs(probe: dict[str, Any]) -> None:
+    assert probe["foreign"] == {"names": ["randomized_midpoint", "parallel_midpoint"], "kept": True}

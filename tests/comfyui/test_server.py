@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import digit_graphs as draw
@@ -163,10 +165,28 @@ def test_cancel_during_a_fit_and_go_on(server: ComfyServer) -> None:
     assert draw.judge(server.pictures(entry, "save"))[0] == [5, 5]
 
 
-def test_fit_then_reuse_without_fitting_again(server: ComfyServer) -> None:
+def watched_fit(server: ComfyServer, python: Path, graph: dict[str, Any]) -> dict[str, Any]:
+    """Run a prompt and return what the editor was shown while node "fit" ran."""
+    file = server.base / "watched.json"
+    file.write_text(json.dumps(graph))
+    watcher = Path(__file__).with_name("watch_prompt.py")
+    command = [str(python), str(watcher), str(server.port), str(file), "fit"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    seen: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return seen
+
+
+def test_fit_then_reuse_without_fitting_again(server: ComfyServer, comfy_python: Path) -> None:
     """A fit on the eps model through cfg; the same prompt again is served from the cache; its text is a schedule."""
     graph = draw.fit_graph("eps", digit=4, steps="8", cfg=2.0, solver="dpmpp_2m", trajectories=8)
-    first = server.run(graph)
+    seen = watched_fit(server, comfy_python, graph)
+    assert seen["values"] == sorted(seen["values"])
+    assert len(seen["values"]) >= 5
+    assert 2 <= seen["pictures"] <= 2 * seen["seconds"] + 4, seen
+    assert max(seen["size"]) <= 512
+    assert any("at 8 steps" in text.lower() for text in seen["texts"]), seen["texts"]
+
+    first = server.wait(seen["prompt_id"])
     report = first["outputs"]["report"]["text"][0]
     assert re.search(r"It cost \d+ model evaluations to learn and \d+ to measure", report), report
     assert "karras" in report
