@@ -66,7 +66,7 @@ def plan_step(measure: str, s: float, q: float, position: Tensor, process: Noise
         return StepPlan(1 / v, 0 * one, one, inner, v0 / v, (1 - q / s) / count * one, q / s)
     h = 0.5 * (math.log1p(s * s) - math.log1p(q * q))
     m = torch.sqrt((1 + s * s) ** (1 - position) * (1 + q * q) ** position - 1)
-    inner = -torch.exp(position * h)[:, None] * (torch.exp(-start * h) - torch.exp(-end * h))
+    inner = -torch.exp(position * h)[None] * (torch.exp(-start * h) - torch.exp(-end * h))
     factor = (1 + m * m) / (m * m)
     return StepPlan(m, factor, -factor, inner, one, -h / count * one, 1.0)
 

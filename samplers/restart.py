@@ -178,15 +178,17 @@ def sample_restart(
     solve = resolve_solver(solver)
     process = NoiseProcess.of(model)
     pieces = plan_pieces(levels, segments, process)
+    # Half-precision levels would merge; a solver may promote x to its levels' precision, hence the .to below.
+    dtype, precision = x.dtype, x.dtype if x.dtype in {torch.float32, torch.float64} else torch.float32
     noise = gaussian_noise(x, extra_args, noise_sampler)
     progress = _Progress(len(levels) - 1, sum(len(p.sigmas) - 1 for p in pieces), callback, disable)
     with progress.bar:
-        for number, piece in enumerate(pieces):
+        for piece in pieces:
             if piece.renoise:
                 node, top = piece.sigmas[-1], piece.sigmas[0]
                 x = process.renoise(x, node, top, noise(node, top), s_noise)
-            grid = torch.tensor(piece.sigmas, dtype=sigmas.dtype, device=x.device)
-            x = solve(model, x, grid, extra_args=extra_args, callback=progress.start(number), disable=True)
+            grid = torch.tensor(piece.sigmas, dtype=precision, device=x.device)
+            x = solve(model, x, grid, extra_args=extra_args, callback=progress.start(), disable=True).to(dtype)
     return x
 
 
@@ -198,7 +200,7 @@ class _Progress:
         self.done = 0
         self.bar = tqdm(total=units, disable=disable)
 
-    def start(self, _number: int) -> Callable[[dict[str, Any]], None]:
+    def start(self) -> Callable[[dict[str, Any]], None]:
         last = -1
 
         def on_step(info: dict[str, Any]) -> None:

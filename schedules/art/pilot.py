@@ -14,9 +14,9 @@ from .trajectories import Field
 
 # Rounds of the elimination: trajectories used so far, and how many times the best mean error a candidate may
 # have to stay in. Errors vary by trajectory, but candidates are compared on the same ones.
-ROUNDS = ((2, 2.0), (6, 1.4), (12, 1.15))
-REFERENCE_NODES = 96
-BLEND_FROM = 6  # trajectories after which the leaders are blended
+ROUNDS = ((2, 1.6), (5, 1.25), (10, 1.1))
+REFERENCE_NODES = 64
+BLEND_FROM = 5  # trajectories after which the leaders are blended
 
 
 @dataclass
