@@ -7,23 +7,31 @@ The colours are Okabe and Ito's eight (2008), which colour-blind readers can tel
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 INK = "#22262b"
 FAINT = "#d9dde2"
 GREY = "#8b929a"
-# Vermillion is kept for what was learned; the stock schedules share the rest.
+# Warm colours are kept for what was learned. Well-known schedules always look the same; others take the rest.
 LEARNED = ("#d55e00", "#cc79a7", "#882255")
-STOCK = ("#0072b2", "#009e73", "#56b4e9", "#b58900", "#5a5f66", "#117733", "#88a0b8")
+KNOWN = {
+    "karras": "#0072b2",
+    "edm": "#009e73",
+    "exponential": "#56b4e9",
+    "simple": "#b58900",
+    "ddim_uniform": "#5a5f66",
+    "normal": "#117733",
+}
+OTHERS = ("#88a0b8", "#332288", "#44aa99", "#999933", "#6b4c9a", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LEARNED_WORDS = {"art", "learned", "fitted", "direct", "refined", "propagated"}
-_INCHES = 5.12  # every picture is laid out this wide; more pixels only make it sharper
+INCHES = 5.12  # pictures are laid out this wide; more pixels only make them sharper
 
 
 def is_learned(name: str) -> bool:
@@ -33,22 +41,16 @@ def is_learned(name: str) -> bool:
 
 
 def assign_colours(names: Iterable[str]) -> dict[str, str]:
-    """One colour a name: warm for learned ones, cool for the others, in the order they come."""
+    """One colour a name: warm for learned ones, a fixed one for well-known ones, the next free one for others."""
     colours: dict[str, str] = {}
-    learned = stock = 0
-    for name in names:
-        if name in colours:
-            continue
-        if is_learned(name):
-            colours[name] = LEARNED[learned % len(LEARNED)]
-            learned += 1
-        else:
-            colours[name] = STOCK[stock % len(STOCK)]
-            stock += 1
+    free = {True: iter(LEARNED * 8), False: iter(OTHERS * 8)}
+    for name in dict.fromkeys(names):
+        fixed = None if is_learned(name) else KNOWN.get(name.lower())
+        colours[name] = fixed or next(free[is_learned(name)], GREY)
     return colours
 
 
-def new_figure(height: float, width: float = _INCHES) -> Any:
+def new_figure(height: float, width: float = INCHES) -> Any:
     """An empty white matplotlib ``Figure`` of ``width`` x ``height`` inches with an Agg canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,28 +76,32 @@ def style_axes(axes: Any, size: float = 9.0) -> None:
 def render(figure: Any, width: int) -> Image.Image:
     """Draws ``figure`` ``width`` pixels wide and returns it as an RGB picture."""
     inches = figure.get_size_inches()[0]
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=width / inches, facecolor="white")
-    buffer.seek(0)
-    with Image.open(buffer) as picture:
-        return picture.convert("RGB")
+    figure.set_dpi((width + 1e-3) / inches)
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
 
 
 def schedule_curves(
-    curves: Mapping[str, Sequence[float]], title: str = "", width: int = 640, height: int = 400
+    curves: Mapping[str, Sequence[float]],
+    title: str = "",
+    width: int = 640,
+    height: int = 400,
+    *,
+    inches: float = INCHES,
 ) -> Image.Image:
     """Sigma against step, one line a schedule, on a logarithmic axis.
 
     curves: name -> sigmas, highest first; a tensor, an array or a list. A trailing 0 has no place on a
     logarithmic axis, so the last step is drawn as a short dotted drop. Curves of different lengths share the
     axis "share of the run" instead of the step number.
-    width, height: pixels. Returns a ``PIL.Image`` (RGB). Raises ValueError if there is nothing to draw.
+    width, height: pixels. inches: the width it is laid out for; the smaller, the larger the text.
+    Returns a ``PIL.Image`` (RGB). Raises ValueError if there is nothing to draw.
     """
     series = {str(name): [float(s) for s in sigmas] for name, sigmas in curves.items()}
     series = {name: values for name, values in series.items() if any(_drawable(v) for v in values)}
     if not series:
         raise ValueError("curves: nothing to draw; give at least one schedule with a sigma above 0")
-    figure = new_figure(_INCHES * height / width)
+    figure = new_figure(inches * height / width, inches)
     axes = figure.subplots()
     style_axes(axes)
     same_length = len({len(values) for values in series.values()}) == 1
@@ -147,7 +153,7 @@ def pilot_chart(report: Mapping[str, Any], width: int = 640, height: int = 400) 
     if not names:
         raise ValueError("report: it holds no pilot table, so there is nothing to draw")
     chosen = {int(steps): str(name) for steps, name in dict(report.get("chosen") or {}).items()}
-    figure = new_figure(_INCHES * height / width)
+    figure = new_figure(INCHES * height / width)
     axes = figure.subplots()
     style_axes(axes)
     colours = assign_colours(names)
@@ -191,24 +197,24 @@ def pilot_chart(report: Mapping[str, Any], width: int = 640, height: int = 400) 
 
 def log_ticks(axes: Any, which: str, values: Sequence[float]) -> None:
     """A logarithmic x or y axis whose ticks are exactly ``values``, written as plain numbers."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     axis.set_major_locator(FixedLocator(list(values)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
 
 
 def plain_log_labels(axes: Any) -> None:
     """Ticks at 1, 2 and 5 of each decade on a logarithmic y axis, written as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axes.get_ylim()
     subs = (1.0, 2.0, 5.0) if math.log10(high / low) < 2.2 else (1.0,)
     axes.yaxis.set_major_locator(LogLocator(base=10.0, subs=subs))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _drawable(value: Any) -> bool:
