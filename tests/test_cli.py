@@ -10,6 +10,7 @@ import time
 
 import pytest
 from PIL import Image
+
 from restart_art.cli import build_parser, commands, main
 from restart_art.cli.options import digit_list, step_list
 from restart_art.schedules import ArtSchedule

@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import pytest
 import torch
 from PIL import Image
+
 from restart_art.cli import demo, main, measure, report
 from restart_art.cli.budget import fine_grid, steps_within
 from restart_art.cli.page import number

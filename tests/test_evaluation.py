@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from exact import Mixture, grid_5x5, start
 
 from restart_art.samplers import register_samplers, sample_parallel_midpoint, sample_restart
 from restart_art.samplers.evaluation import PairEvaluator, batching_obstacle
 from restart_art.samplers.registry import SAMPLERS
 from restart_art.samplers.solvers import host_namespace, set_host
+
+from exact import Mixture, grid_5x5, start
 
 ROOT = Path(__file__).parents[1]
 

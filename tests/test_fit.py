@@ -7,13 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from exact import Mixture, gaussian, grid_5x5, mixture_16d, start
 
 from restart_art.samplers.solvers import resolve_solver
 from restart_art.schedules import ArtSchedule, edm_sigmas, fit_schedule
 from restart_art.schedules.art.direct import fit_densities
 from restart_art.schedules.art.pilot import run_pilot
 from restart_art.schedules.art.trajectories import Field, log_uniform_nodes, propagate, solve_reference
+
+from exact import Mixture, gaussian, grid_5x5, mixture_16d, start
 
 EDM = {"sigma_min": 0.002, "sigma_max": 80.0}
 

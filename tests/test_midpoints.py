@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from exact import FlowSampling, Mixture, gaussian, grid_5x5, mixture_16d, start
 
 from restart_art.samplers import sample_parallel_midpoint, sample_randomized_midpoint, sample_restart
 from restart_art.samplers.grid import karras_ramp
@@ -14,6 +13,8 @@ from restart_art.samplers.noise_process import NoiseProcess
 from restart_art.samplers.parallel_midpoint import plan_step
 from restart_art.samplers.randomized_midpoint import carry, draw_positions, step_weights
 from restart_art.samplers.solvers import resolve_solver
+
+from exact import FlowSampling, Mixture, gaussian, grid_5x5, mixture_16d, start
 
 MEASURES = ("sigma", "inverse_sigma", "ou")
 SAMPLERS = (sample_restart, sample_randomized_midpoint, sample_parallel_midpoint)

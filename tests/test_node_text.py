@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from restart_art.nodes.fingerprint import fingerprint_weights
 from restart_art.nodes.parse import parse_segments, parse_steps
 from restart_art.nodes.report import report_text

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from exact import gaussian, grid_5x5, start
 
 from restart_art.samplers import Segment, sample_restart
 from restart_art.samplers.grid import karras_ramp
 from restart_art.samplers.noise_process import NoiseProcess
 from restart_art.samplers.restart import plan_pieces
 from restart_art.samplers.solvers import available_solvers, resolve_solver
+
+from exact import gaussian, grid_5x5, start
 
 A, B, C, E, F = (19.35, 40.79), (1.09, 1.92), (0.59, 1.09), (0.30, 0.59), (0.06, 0.30)
 
@@ -78,7 +80,7 @@ def test_equals_the_papers_algorithm_restated(kind):
                     r = (1 - high) / (1 - low)
                     x = r * x + math.sqrt(high**2 - r**2 * low**2) * s_noise * draws[k]
                 levels = [to_flow(s) for s in karras_ramp(4, 0.30, 0.06)]
-                for s, q in zip(levels, levels[1:], strict=False):
+                for s, q in pairwise(levels):
                     x = heun(x, s, q)
     given = iter(draws)
     ours = sample_restart(
@@ -215,7 +217,7 @@ def test_callback_index_never_falls_and_ends_at_the_last_step(steps):
         grid,
         disable=True,
         segments=[(5, 7, 0.06, 0.3)],
-        callback=lambda d: seen.append(d),
+        callback=seen.append,
     )
     index = [d["i"] for d in seen]
     assert index == sorted(index)

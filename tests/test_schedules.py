@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -261,7 +262,7 @@ def test_a_failed_save_harms_nothing(tmp_path, monkeypatch):
         schedule(solver="heun").save(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.safetensors"]
-    with pytest.raises(OSError):
+    with pytest.raises(FileNotFoundError):
         schedule().save(tmp_path / "missing" / "a.safetensors")
 
 
@@ -344,7 +345,5 @@ json_values = st.recursive(
 @settings(max_examples=300, deadline=None)
 def test_any_value_in_any_field_is_a_schedule_or_a_schedule_error(key, value):
     body = {**json.loads(schedule().to_text()), key: value}
-    try:
+    with contextlib.suppress(ScheduleError):
         ArtSchedule.from_text(json.dumps(body)).sigmas(7)
-    except ScheduleError:
-        pass

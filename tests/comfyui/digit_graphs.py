@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+
 from restart_art.tiny import digit_classifier
 
 PIXELS = 64  # the SD3 empty latent counts 8 pixels a position: 8 x 8 latents

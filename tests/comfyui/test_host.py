@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from workspace import PACK, copy_pack, link_checkpoints
 
 PROBE = Path(__file__).with_name("probe_host.py")
