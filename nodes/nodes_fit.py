@@ -97,7 +97,7 @@ class FitARTSchedule(io.ComfyNode):
         shape = host.latent_shape(model, latent_image)
         low, high = host.bounds_of(sampling)
         baselines = host.stock_schedules(sampling, counts)
-        watch = FitWatcher(solver)
+        watch = FitWatcher(solver, baselines, max(counts))
 
         def job(denoiser: Any, noise: Tensor, extra_args: Mapping[str, Any]) -> Schedule:
             return fit_schedule(
@@ -124,8 +124,11 @@ class FitARTSchedule(io.ComfyNode):
 class FitWatcher:
     """The fit's callback: progress bar, live curve in the node, Cancel."""
 
-    def __init__(self, solver: str) -> None:
+    def __init__(self, solver: str, baselines: Mapping[str, Any], steps: int) -> None:
+        """baselines, steps: one of the stock schedules at that step count is drawn in grey to compare with."""
         self.solver = solver
+        name = next((n for n in ("simple", "normal", *baselines) if n in baselines), None)
+        self.beside = (name, baselines[name](steps).tolist()) if name else None
         self.bar: host.LiveProgress | None = None
 
     def __call__(self, progress: Any) -> None:
@@ -140,7 +143,8 @@ class FitWatcher:
 
     def picture(self, progress: Any) -> Image.Image:
         """The current best grid, drawn quickly."""
-        return sketch_curve(progress.sigmas, f"{self.solver}: {progress.message or progress.stage}", progress.errors)
+        line = f"{self.solver}: {progress.message or progress.stage}"
+        return sketch_curve(progress.sigmas, line, progress.errors, self.beside)
 
 
 def final_picture(schedule: Schedule, steps: int, sigmas: Tensor, baselines: Mapping[str, Any]) -> Image.Image:

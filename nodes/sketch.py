@@ -1,7 +1,7 @@
 """A quick picture of the schedule being learned, drawn in a few milliseconds with Pillow alone.
 
-The finished picture is matplotlib's (schedules/plot.py); this one is shown while the fit runs, and in its
-place where matplotlib is not installed.
+The finished picture is matplotlib's (schedules/plot.py); this one is shown while the fit runs, and in its place where
+matplotlib is not installed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ INK, GREY, FAINT, CURVE = "#22262b", "#8b929a", "#dde1e6", "#d55e00"
 
 
 def sketch_curve(
-    sigmas: Sequence[float] | None, line: str = "", errors: Mapping[str, float] | None = None, others: int = 2
+    sigmas: Sequence[float] | None,
+    line: str = "",
+    errors: Mapping[str, float] | None = None,
+    beside: tuple[str, Sequence[float]] | None = None,
+    others: int = 2,
 ) -> Image.Image:
-    """The current sigmas on a log axis, a line of text above, and the lowest errors measured so far.
+    """The current sigmas on a log axis over the share of the run, with a line of text above.
 
-    sigmas: highest first, a trailing 0 is drawn as the foot of the axis; None or too few: only the text.
+    sigmas: highest first; a trailing 0 is drawn as the foot of the axis; None before there are any.
     errors: candidate -> mean end error; the `others` + 1 lowest are written, lowest first.
+    beside: name and sigmas of a schedule to compare with, drawn in grey.
     """
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
@@ -33,30 +38,37 @@ def sketch_curve(
     if best:
         words = "   ".join(f"{name} {value:.3g}" for name, value in best)
         draw.text((24, 70), f"error: {words}"[:56], fill=GREY, font=small)
-    levels = [float(s) for s in sigmas or () if math.isfinite(float(s)) and float(s) >= 0]
-    above = [s for s in levels if s > 0]
-    if len(above) < 2:
+    curves = [(colour, _levels(values)) for colour, values in ((GREY, beside and beside[1]), (CURVE, sigmas))]
+    curves = [(colour, levels) for colour, levels in curves if sum(s > 0 for s in levels) >= 2]
+    if not curves:
         return picture.reduce(2)
+    above = [s for _, levels in curves for s in levels if s > 0]
     high, low = math.log(max(above)), math.log(min(above))
     floor = low - 0.12 * max(high - low, 1e-6)
     span = max(high - floor, 1e-6)
 
-    def place(index: int, level: float) -> tuple[float, float]:
-        x = LEFT + (WIDTH - LEFT - RIGHT) * index / max(1, len(levels) - 1)
-        share = (high - (math.log(level) if level > 0 else floor)) / span
-        return x, TOP + (HEIGHT - TOP - BOTTOM) * share
+    def place(share: float, level: float) -> tuple[float, float]:
+        depth = (high - (math.log(level) if level > 0 else floor)) / span
+        return LEFT + (WIDTH - LEFT - RIGHT) * share, TOP + (HEIGHT - TOP - BOTTOM) * depth
 
     for decade in range(math.ceil(floor / math.log(10)), math.floor(high / math.log(10)) + 1):
         y = place(0, 10.0**decade)[1]
         draw.line([(LEFT, y), (WIDTH - RIGHT, y)], fill=FAINT, width=2)
         draw.text((16, y - 18), f"{10.0**decade:g}", fill=GREY, font=small)
     draw.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], fill=GREY, width=2)
-    draw.text((LEFT, HEIGHT - BOTTOM + 18), f"sigma over {len(levels) - 1} steps", fill=GREY, font=small)
-    points = [place(index, level) for index, level in enumerate(levels)]
-    draw.line(points, fill=CURVE, width=6, joint="curve")
-    for x, y in points:
-        draw.ellipse([x - 8, y - 8, x + 8, y + 8], fill=CURVE)
+    foot = f"sigma over {len(curves[-1][1]) - 1} steps" + (f"; grey: {beside[0]}" if beside else "")
+    draw.text((LEFT, HEIGHT - BOTTOM + 18), foot, fill=GREY, font=small)
+    for colour, levels in curves:
+        points = [place(index / (len(levels) - 1), level) for index, level in enumerate(levels)]
+        wide = 6 if colour == CURVE else 3
+        draw.line(points, fill=colour, width=wide, joint="curve")
+        for x, y in points:
+            draw.ellipse([x - wide - 2, y - wide - 2, x + wide + 2, y + wide + 2], fill=colour)
     return picture.reduce(2)
+
+
+def _levels(values: Sequence[float] | None) -> list[float]:
+    return [float(s) for s in values or () if math.isfinite(float(s)) and float(s) >= 0]
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

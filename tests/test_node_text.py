@@ -99,6 +99,7 @@ def test_fingerprint_counts_patches() -> None:
 
 def test_sketch_draws_with_whatever_it_gets() -> None:
     for sigmas in (None, [], [1.0], [1.0, 0.5, 0.0], [14.6, 1.0, 0.03, 0.0]):
-        picture = sketch_curve(sigmas, "euler: working", {"a": 0.1, "b": 12.0})
-        assert picture.size == (512, 320)
-        assert len(picture.getcolors(512 * 320) or ()) > 1
+        for beside in (None, ("simple", [1.0, 0.7, 0.3, 0.0])):
+            picture = sketch_curve(sigmas, "euler: working", {"a": 0.1, "b": 12.0}, beside)
+            assert picture.size == (512, 320)
+            assert len(picture.getcolors(512 * 320) or ()) > 1

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import digit_graphs as draw
 import pytest
+
+import digit_graphs as draw
 from comfy_server import ComfyServer, PromptFailed, executed_nodes
 from locate import REPOSITORY
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import digit_graphs as draw
 import pytest
+
+import digit_graphs as draw
 from comfy_server import ComfyServer
 from graph import load_workflow, to_prompt
 from locate import REPOSITORY
@@ -46,7 +47,7 @@ def test_learn_and_sample_as_shipped(server: ComfyServer, object_info: dict[str,
     graph = to_prompt(load_workflow(LEARN), object_info)
     entry = server.run(graph, 240)
     digits, sure = draw.judge(server.pictures(entry, by_type(graph, "SaveImage")))
-    assert len(digits) == 10
+    assert len(digits) == 5
     assert sum(sure) / len(sure) > 0.6, sure
     assert len(set(digits)) >= 3, digits
     report = entry["outputs"][by_type(graph, "PreviewAny")]["text"][0]
@@ -58,6 +59,9 @@ def test_learned_sigmas_draw_the_digits_asked_for(server: ComfyServer, object_in
     """The same learned schedule (from the node cache), each digit asked for in turn: accuracy >= 0.95."""
     graph = to_prompt(load_workflow(LEARN), object_info)
     sampler, save = by_type(graph, "SamplerCustom"), by_type(graph, "SaveImage")
+    # Ten at once. The fit takes its size from a latent of its own, unchanged, and so comes from the cache.
+    graph["ten"] = draw.node("EmptySD3LatentImage", width=draw.PIXELS, height=draw.PIXELS, batch_size=10)
+    graph[sampler]["inputs"]["latent_image"] = ["ten", 0]
     right = total = 0
     for digit in range(10):
         graph["digit"] = draw.node("RestARTTest_DigitConditioning", digit=digit)
