@@ -8,6 +8,7 @@ Python.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
         print(HOW_TO_INSTALL, file=sys.stderr)
         return 2
     python = find_python(checkout)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends and the folder goes, too
     with tempfile.TemporaryDirectory(prefix="restart-art-comfyui-") as folder:
         extra = beside_checkout(Path(folder), with_pack=not lies_in(checkout))
         print(f"Starting ComfyUI {version_of(checkout)} at {checkout} with {python}")
