@@ -188,4 +188,4 @@ def pilot(report: dict[str, object], note: str) -> str:
             kind = " class=kept" if chosen.get(steps) == name else " class=early" if early else ""
             cells += f"<td{kind}>{number(row[name]) if name in row else '–'}</td>"
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return table(["Candidate", *(f"{steps} steps" for steps in errors)], rows, note)
+    return table(["Candidate", *(f"{steps}&nbsp;steps" for steps in errors)], rows, note)

@@ -28,6 +28,7 @@ KNOWN = {
     "ddim_uniform": "#5a5f66",
     "normal": "#117733",
 }
+UNCHOSEN = "#f0b58c"
 OTHERS = ("#88a0b8", "#332288", "#44aa99", "#999933", "#6b4c9a", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LEARNED_WORDS = {"art", "learned", "fitted", "direct", "refined", "propagated"}
@@ -35,9 +36,9 @@ INCHES = 5.12  # pictures are laid out this wide; more pixels only make them sha
 
 
 def is_learned(name: str) -> bool:
-    """Whether a curve's name holds a word that says that it was learned, such as "ART" or "direct"."""
+    """Whether a curve's name says that it was learned: a word such as "ART", or a "+" of a blend."""
     words = re.split(r"[^a-z]+", name.lower())
-    return not LEARNED_WORDS.isdisjoint(words)
+    return "+" in name or not LEARNED_WORDS.isdisjoint(words)
 
 
 def assign_colours(names: Iterable[str]) -> dict[str, str]:
@@ -141,48 +142,52 @@ def schedule_curves(
 
 
 def pilot_chart(report: Mapping[str, Any], width: int = 640, height: int = 400) -> Image.Image:
-    """The pilot of a fit: mean end error against steps, one line a candidate, the chosen one ringed.
+    """The pilot of a fit: mean end error against steps, one line a candidate, the chosen ones ringed.
 
     report: the ``report`` of an ``ArtSchedule``; ``pilot`` is steps -> candidate -> mean end error, and
-    ``chosen`` steps -> candidate. Candidates that were dropped early have fewer points.
+    ``chosen`` steps -> candidate. Learned candidates that were not chosen share one faint colour; candidates
+    that were dropped early have fewer points.
     Returns a ``PIL.Image`` (RGB). Raises ValueError if the report holds no pilot table.
     """
-    pilot = {int(steps): dict(row) for steps, row in dict(report.get("pilot") or {}).items()}
-    table = {s: {str(n): float(e) for n, e in row.items() if _drawable(e)} for s, row in pilot.items()}
-    names = list(dict.fromkeys(name for steps in sorted(table) for name in table[steps]))
+    table: dict[int, dict[str, float]] = {}
+    for steps, row in sorted(dict(report.get("pilot") or {}).items(), key=lambda item: int(item[0])):
+        table[int(steps)] = {str(name): float(error) for name, error in row.items() if _drawable(error)}
+    names = list(dict.fromkeys(name for row in table.values() for name in row))
     if not names:
         raise ValueError("report: it holds no pilot table, so there is nothing to draw")
     chosen = {int(steps): str(name) for steps, name in dict(report.get("chosen") or {}).items()}
     figure = new_figure(INCHES * height / width)
     axes = figure.subplots()
     style_axes(axes)
-    colours = assign_colours(names)
-    for rank, name in enumerate(names):
-        points = [(steps, table[steps][name]) for steps in sorted(table) if name in table[steps]]
-        strong = is_learned(name) or name in chosen.values()
+    kept = [name for name in names if name in chosen.values()]
+    stock = [name for name in names if name not in kept and not is_learned(name)]
+    others = [name for name in names if name not in kept and is_learned(name)]
+    colours = {**assign_colours([*kept, *stock]), **dict.fromkeys(others, UNCHOSEN)}
+    for rank, name in enumerate([*kept, *stock, *others]):
+        points = [(steps, row[name]) for steps, row in table.items() if name in row]
+        label = name if name not in others else "" if name != others[0] else "other learned"
         axes.plot(
-            [p[0] for p in points],
-            [p[1] for p in points],
+            [point[0] for point in points],
+            [point[1] for point in points],
             color=colours[name],
-            linewidth=2.4 if strong else 1.2,
-            marker=MARKERS[rank % len(MARKERS)],
-            markersize=5.0 if strong else 3.6,
-            label=name,
-            zorder=3 if strong else 2,
+            linewidth=2.4 if name in kept else 1.2,
+            marker="." if name in others else MARKERS[rank % len(MARKERS)],
+            markersize=5.0 if name in kept else 3.6,
+            label=label or "_",
+            zorder=3 if name in kept else 1 if name in others else 2,
         )
-    ringed = [(s, table[s][name]) for s, name in sorted(chosen.items()) if name in table.get(s, {})]
-    if ringed:
-        axes.scatter(
-            [p[0] for p in ringed],
-            [p[1] for p in ringed],
-            s=110,
-            facecolors="none",
-            edgecolors=INK,
-            linewidths=1.3,
-            zorder=4,
-            label="chosen",
-        )
-    log_ticks(axes, "x", sorted(table))
+    ringed = [(steps, table[steps][name]) for steps, name in chosen.items() if name in table.get(steps, {})]
+    axes.scatter(
+        [point[0] for point in ringed],
+        [point[1] for point in ringed],
+        s=110,
+        facecolors="none",
+        edgecolors=INK,
+        linewidths=1.3,
+        zorder=4,
+        label="chosen" if ringed else "_",
+    )
+    log_ticks(axes, "x", list(table))
     axes.set_yscale("log")
     plain_log_labels(axes)
     axes.set_xlabel("steps", color=INK, fontsize=9.5)
