@@ -61,10 +61,10 @@ class Settings:
     that the schedules are fitted for. trajectories: noises of a fit.
     """
 
-    budgets: tuple[int, ...] = (8, 12, 20, 40)
+    budgets: tuple[int, ...] = (8, 12, 20, 32)
     shown: int = 12
     pictures: int = 20
-    judged: int = 60
+    judged: int = 50
     max_rounds: int = 20
     fit_calls: tuple[int, ...] = (8, 12, 20)
     trajectories: int = 16

@@ -76,6 +76,7 @@ details { margin: 0.9rem 0; } summary { cursor: pointer; font-weight: 600; paddi
 @media (max-width: 40rem) { main { padding: 1.5rem 0.9rem 3rem; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 0.6rem; }
   .tiles li { padding: 0.8rem; } .tiles b { font-size: 1.7rem; }
+  table { font-size: 0.85rem; } th, td { padding: 0.36rem 0.5rem; } th[scope=row] { white-space: normal; }
   .grid table { min-width: 50rem; }
   .grid thead th:first-child, .grid th[scope=row] { width: 6.6rem; font-size: 0.85rem; } }
 """

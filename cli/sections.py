@@ -104,8 +104,9 @@ def _fits(found: CheckpointResult, file: FileName) -> str:
     for solver, report in found.fits.items():
         saved = file(found, solver)
         note = (
-            "Mean end error in the fit’s pilot. In colour: kept. Grey: dropped early, so measured on fewer "
-            f"trajectories. Cost: {report['model_evaluations']:,} model evaluations to fit, "
+            "Mean end error in the fit’s pilot. In colour: kept; of learned ones that so few trajectories cannot "
+            "tell apart, the simplest. Grey: dropped early, so measured on fewer trajectories. "
+            f"Cost: {report['model_evaluations']:,} model evaluations to fit, "
             f"{report['pilot_evaluations']:,} for the pilot (one evaluation is one sample through the model "
             f'once). Saved as <a href="{saved}">{saved}</a>.'
         )
