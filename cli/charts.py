@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from ..schedules import plot
-from .demo import FAMILY, STOCHASTIC, CheckpointResult
+from .data import FAMILY, STOCHASTIC, CheckpointResult
 from .running import TITLES
 
 MARKS = {"karras": "o", "edm": "s", "stock": "^", "art": "D"}

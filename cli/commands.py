@@ -24,7 +24,8 @@ BAR = "{desc:<22} {percentage:3.0f}% {bar} {n:.0f}/{total:.0f} [{elapsed}<{remai
 def demo(arguments: Namespace) -> int:
     """``restart-art demo``: the experiment, then the report."""
     from . import report
-    from .demo import Settings, run_demo
+    from .data import Settings
+    from .demo import run_demo
 
     folder = output_folder("--out", arguments.out)
     names = ("flow", "eps") if arguments.checkpoint == "both" else (arguments.checkpoint,)

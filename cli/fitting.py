@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from ..schedules import ArtSchedule, fit_schedule
 from .options import UserError
-from .running import Checkpoint, starting_noise
+from .running import Checkpoint, Schedule, starting_noise
 
 
 def fit_checkpoint(
@@ -61,12 +61,18 @@ def chosen_names(report: Mapping[str, Any]) -> dict[int, str]:
     return {int(steps): str(name) for steps, name in report["chosen"].items()}
 
 
-def best_stock(report: Mapping[str, Any], stock: Iterable[str], steps: int) -> str:
-    """The stock schedule that did best in a pilot, at the fitted step count nearest to ``steps``."""
+def best_stock(report: Mapping[str, Any], stock: Mapping[str, Schedule], steps: int) -> list[str]:
+    """The stock schedules that did best in a pilot, at the fitted step count nearest to ``steps``.
+
+    One name, or two: the best of all, and the best of those that have exactly as many steps as they are asked
+    for (ddim_uniform may have one more, a help in the pilot that it has not at an equal number of calls).
+    """
     pilot, tried = pilot_table(report), trajectories_table(report)
     nearest = min(pilot, key=lambda count: abs(math.log(count / steps)))
     row = pilot[nearest]
-    return min((name for name in stock if name in row), key=lambda name: (-tried[nearest][name], row[name]))
+    ranked = sorted((name for name in stock if name in row), key=lambda name: (-tried[nearest][name], row[name]))
+    exact = [name for name in ranked if len(stock[name](nearest)) == nearest + 1]
+    return list(dict.fromkeys([*ranked[:1], *exact[:1]]))
 
 
 def pilot_text(report: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from ..schedules.plot import pilot_chart, schedule_curves
 from . import sections
 from .charts import error_chart
-from .demo import CheckpointResult, DemoResult
+from .data import CheckpointResult, DemoResult
 from .options import write_whole
 from .page import document
 from .pictures import contact_sheet, png_bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from .demo import FITTED, CheckpointResult, DemoResult, Run
+from .data import FITTED, CheckpointResult, DemoResult, Run
 from .page import figure
 from .running import TITLES
 from .tables import numbers, one, picture_grid, pilot

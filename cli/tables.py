@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from .budget import BY_ROUNDS
-from .demo import FAMILY, STOCHASTIC, CheckpointResult, DemoResult, Run
+from .data import FAMILY, STOCHASTIC, CheckpointResult, DemoResult, Run
 from .fitting import chosen_names, pilot_table, trajectories_table
 from .page import number, table
 from .running import TITLES

@@ -16,6 +16,8 @@ from PIL import Image
 
 from restart_art.cli import demo, main, measure, report
 from restart_art.cli.budget import fine_grid, steps_within
+from restart_art.cli.data import FAMILY, Settings
+from restart_art.cli.fitting import best_stock
 from restart_art.cli.page import number
 from restart_art.schedules import ArtSchedule, edm_sigmas
 from restart_art.schedules.plot import pilot_chart, schedule_curves
@@ -56,7 +58,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def result():
     stages = []
-    found = demo.run_demo(("flow", "eps"), demo.Settings.quick(), 3, lambda *stage: stages.append(stage))
+    found = demo.run_demo(("flow", "eps"), Settings.quick(), 3, lambda *stage: stages.append(stage))
     assert {stage[0] for stage in stages} == {"flow", "eps"}
     assert all(0 <= done <= total for _, _, done, total in stages)
     return found
@@ -127,7 +129,7 @@ def test_every_sampler_ran_on_every_schedule_within_its_budget(result):
         assert found.columns == (
             ["karras", "edm", "stock", "art"] if found.name == "flow" else ["karras", "stock", "art"]
         )
-        for sampler in demo.FAMILY:
+        for sampler in FAMILY:
             runs = [run for run in found.runs if run.sampler == sampler]
             assert {run.schedule for run in runs} == set(found.columns)
             for run in runs:
@@ -139,7 +141,7 @@ def test_every_sampler_ran_on_every_schedule_within_its_budget(result):
 
 
 def test_one_seed_one_result(result):
-    again = demo.run_demo(("flow",), demo.Settings.quick(), 3).checkpoints[0]
+    again = demo.run_demo(("flow",), Settings.quick(), 3).checkpoints[0]
     for first, second in zip(result.checkpoints[0].runs, again.runs, strict=True):
         assert (first.steps, first.calls) == (second.steps, second.calls)
         assert first.error == pytest.approx(second.error, rel=1e-3)
@@ -190,7 +192,17 @@ def test_ctrl_c_stops_all_checkpoints():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        demo.run_demo(("flow", "eps"), demo.Settings.quick(), 0, stop)
+        demo.run_demo(("flow", "eps"), Settings.quick(), 0, stop)
+
+
+def test_the_best_stock_schedule_is_also_sought_among_those_with_as_many_steps_as_asked():
+    named = {"exact": lambda steps: torch.zeros(steps + 1), "longer": lambda steps: torch.zeros(steps + 2)}
+    report = {
+        "pilot": {"8": {"exact": 0.2, "longer": 0.1, "art": 0.05}, "20": {"exact": 0.3, "longer": 0.1}},
+        "pilot_trajectories": {"8": {"exact": 8, "longer": 8, "art": 8}, "20": {"exact": 8, "longer": 2}},
+    }
+    assert best_stock(report, named, 9) == ["longer", "exact"]
+    assert best_stock(report, named, 40) == ["exact"]
 
 
 def test_steps_within_a_budget():
