@@ -13,7 +13,8 @@ from .running import TITLES
 GRID_NOTE = (
     "Number and bar: end error, smaller is better; bars are relative to the row’s longest, the row’s best is bold. "
     "<em>Best stock</em> is the host’s schedule that did best in the fit’s own pilot (the better one "
-    "here where that leaves two). {same} Parallel midpoint makes several calls in one batch, so it is given equal rounds, and pays more calls. "
+    "here where that leaves two). {same} Parallel midpoint makes several calls in one batch, so it is given "
+    "equal rounds, and pays more calls. "
     "* Restart adds fresh noise on purpose and randomized midpoint steps at random, so end error is not what "
     "they are for."
 )
