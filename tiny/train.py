@@ -1,4 +1,4 @@
-"""Trains a tiny checkpoint: `python -m restart_art.tiny.train flow|eps`, about three minutes on one core.
+"""Trains a tiny checkpoint: `python -m restart_art.tiny.train flow|eps`, minutes on one core.
 
 An SD3 network of depth 2 (1.88 M weights) learns scikit-learn's 1,797 digits. Flow: the velocity n - x0 at
 sigma drawn as SD3's shifted uniform. Eps: the noise n at a uniform timestep 0..999, its squared error times

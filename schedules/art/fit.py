@@ -186,6 +186,10 @@ def _verdict(trials: Mapping[int, list[Trial]], chosen: Mapping[int, str], basel
             parts.append(f"at {n} steps the stock schedule {name} is best and is used")
             continue
         own, rival = (t for t in (next(t for t in trials[n] if t.name == name), stock[0]))
+        if own.mean > rival.mean:  # only a stock grid with more steps than asked can be ahead of the choice
+            extra = len(rival.sigmas) - 1 - n
+            parts.append(f"at {n} steps {name} is best; the stock {rival.name} is ahead, but takes {extra:+d} step(s)")
+            continue
         gain = 100 * (1 - own.mean / rival.mean) if rival.mean else 0.0
         parts.append(
             f"at {n} steps the learned schedule's error is {gain:.0f} % below that of the best stock one, {rival.name}"

@@ -32,6 +32,12 @@ def options(info: dict[str, Any], node: str, name: str) -> list[str]:
     return list(kind if isinstance(kind, list) else rest[0]["options"])
 
 
+def assert_digits(server: ComfyServer, entry: dict[str, Any], digit: int, what: str = "") -> None:
+    """Nine of ten pictures are the digit asked for (the toy itself writes one in fifty so that it can be misread)."""
+    seen, sure = draw.judge(server.pictures(entry, "save"))
+    assert seen.count(digit) >= 0.9 * len(seen), f"{what} seen {seen}, confidence {sure}"
+
+
 def test_loads_without_a_warning(server: ComfyServer) -> None:
     log = re.sub(r"\x1b\[[0-9;]*m", "", server.log())
     loading = [line for line in log.splitlines() if "RestART" in line or "restart_art" in line.lower()]
@@ -63,9 +69,8 @@ def test_nodes_explain_themselves(object_info: dict[str, Any], node: str) -> Non
 @pytest.mark.parametrize("kind", draw.KINDS)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_draws_the_digit_asked_for(server: ComfyServer, kind: str, sampler: str) -> None:
-    entry = server.run(draw.ksampler_graph(kind, sampler, "edm", digit=3, batch=4))
-    digits, sure = draw.judge(server.pictures(entry, "save"))
-    assert digits == [3, 3, 3, 3], f"seen {digits}, confidence {sure}"
+    entry = server.run(draw.ksampler_graph(kind, sampler, "edm", digit=3, batch=10))
+    assert_digits(server, entry, 3)
 
 
 def test_sampler_nodes_with_their_options(server: ComfyServer) -> None:
@@ -76,9 +81,8 @@ def test_sampler_nodes_with_their_options(server: ComfyServer) -> None:
         "parallel": draw.node("RestART_SamplerParallelMidpoint", midpoints=3, sweeps=2, jitter=0.5),
     }
     for name, node in nodes.items():
-        entry = server.run(draw.custom_graph("flow", node, dict(edm), digit=7))
-        digits, _ = draw.judge(server.pictures(entry, "save"))
-        assert digits == [7, 7, 7, 7], f"{name}: seen {digits}"
+        entry = server.run(draw.custom_graph("flow", node, dict(edm), digit=7, batch=10))
+        assert_digits(server, entry, 7, name)
 
 
 def test_same_seed_same_picture(server: ComfyServer) -> None:
@@ -162,8 +166,8 @@ def test_cancel_during_a_fit_and_go_on(server: ComfyServer) -> None:
     with pytest.raises(PromptFailed, match="execution_interrupted"):
         server.wait(prompt, 60)
     assert time.monotonic() - began < 15
-    entry = server.run(draw.ksampler_graph("flow", "randomized_midpoint", "edm", digit=5, batch=2, seed=11))
-    assert draw.judge(server.pictures(entry, "save"))[0] == [5, 5]
+    entry = server.run(draw.ksampler_graph("flow", "randomized_midpoint", "edm", digit=5, batch=10))
+    assert_digits(server, entry, 5)
 
 
 def watched_fit(server: ComfyServer, python: Path, graph: dict[str, Any]) -> dict[str, Any]:
@@ -200,10 +204,10 @@ def test_fit_then_reuse_without_fitting_again(server: ComfyServer, comfy_python:
     text = first["outputs"]["text"]["text"][0]
     art = draw.node("RestART_ARTScheduler", model="MODEL", steps=8, denoise=1.0, schedule_text=text)
     sampler = draw.node("KSamplerSelect", sampler_name="dpmpp_2m")
-    drawing = draw.custom_graph("eps", sampler, art, digit=4)
+    drawing = draw.custom_graph("eps", sampler, art, digit=4, batch=10)
     drawing["info"] = draw.node("PreviewAny", source=["sigmas", 1])
     entry = server.run(drawing)
-    assert draw.judge(server.pictures(entry, "save"))[0] == [4, 4, 4, 4]
+    assert_digits(server, entry, 4)
     info = entry["outputs"]["info"]["text"][0]
     assert "Warning" not in info, info
     assert "at cfg 2 for dpmpp_2m, 8 steps" in info, info
