@@ -23,7 +23,7 @@ test: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@cd $(VENV)/src && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy $(TYPED)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 comfyui: $(VENV)/.demo
 	@$(BIN)/python tests/comfyui/launch.py

@@ -8,11 +8,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from . import host
+
 # Known to newer versions only; dropped where the running one does not take them. They never change what a
 # node does.
 NEWER_KEYWORDS = ("advanced", "search_aliases")
 
 ArtSchedule = io.Custom("ART_SCHEDULE")
+
+SAMPLER_CATEGORY = host.category_of("KSamplerSelect", "sampling/custom_sampling/samplers")
+MEASURE_TIP = (
+    "How a midpoint between two noise levels is chosen: evenly in sigma, evenly in 1/sigma (leans towards "
+    "low noise) or evenly in the paper's own time (ou)."
+)
 
 
 def build(factory: Callable[..., Any], *args: Any, **keywords: Any) -> Any:

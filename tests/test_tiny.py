@@ -63,12 +63,12 @@ def points(model, count=6, seed=1):
 
 @pytest.mark.parametrize("solver", ["dpmpp_2m", "euler"])
 def test_samples_of_a_class_are_read_as_that_class(model, solver):
-    """Plain conditional samples, cfg 1, 20 steps. Measured over three seeds: flow 0.97 (Euler) and 0.93 to 0.945
-    (DPM++ 2M), eps 0.93 to 0.94: only flow with Euler reaches 0.95 without guidance."""
+    """Plain conditional samples, cfg 1, 20 steps. Measured over seeds 0, 1, 2: Euler flow .970 .970 .975, eps .968
+    .960 .955; DPM++ 2M, whose pictures are closer to the network's exact answer, flow .93 to .945, eps .933 to .943."""
     asked = torch.arange(400) % 10
     images = model.decode(sample(model, 400, solver=solver, classes=asked))
     right = (digit_classifier().predict(images) == asked).float()
-    assert right.mean() >= (0.95 if (model.kind, solver) == ("flow", "euler") else 0.91)
+    assert right.mean() >= {"euler": 0.95, "dpmpp_2m": 0.92}[solver]
     assert all(right[asked == digit].mean() >= 0.65 for digit in range(10))
 
 
