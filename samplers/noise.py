@@ -67,7 +67,9 @@ def item_noise(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
 
     Drawn on the CPU in float32, so the numbers do not depend on x's device or dtype; moved without waiting.
     """
-    noise = torch.stack([torch.randn(x.shape[1:], generator=generator) for generator in generators])
+    noise = torch.empty(x.shape)
+    for row, generator in zip(noise, generators, strict=True):
+        torch.randn(row.shape, generator=generator, out=row)  # in place: one latent, not two
     return noise.to(x.device, x.dtype, non_blocking=True)
 
 
