@@ -21,7 +21,7 @@ from .noise import item_noise
 from .noise_process import NoiseProcess
 
 HOLDS = ("denoised", "score")
-STRENGTH = 0.25
+STRENGTH = 0.5
 MAX_STRENGTH = 2.0
 FRICTION = 2.0  # gamma of order sqrt(L): here L = 1, and 2 is critical damping of the pure-noise directions
 

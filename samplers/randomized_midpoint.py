@@ -4,7 +4,8 @@ Midpoints: Sequential and Parallel", arXiv 2406.00924)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import trange
 
-from .grid import check_choice, check_range, check_sigmas
-from .noise import seeded_generator
+from .grid import check_choice, check_count, check_range, check_sigmas
+from .langevin import MAX_STRENGTH, STRENGTH, correct, langevin_noise
+from .noise import item_generators, item_uniform, seeded_generator
 from .noise_process import NoiseProcess
 
 MEASURES = ("sigma", "inverse_sigma", "ou")
@@ -22,14 +24,64 @@ MEASURES = ("sigma", "inverse_sigma", "ou")
 # straight step overshoots; steps that start above this VE level (flow sigma 0.99) use "sigma" instead.
 OU_CEILING = 100.0
 
+_CORRECTOR_STREAM = 0x1A9E  # of the seed; midpoints are stream 0
 
-def draw_positions(batch: int, steps: int, spread: float, antithetic: bool, generator: torch.Generator) -> Tensor:
+
+@dataclass(frozen=True)
+class Variant:
+    """What a preset decides. hold: what the corrector's substeps keep fixed (see langevin.py)."""
+
+    measure: str = "sigma"
+    spread: float = 0.6
+    antithetic: bool = True
+    corrector_steps: int = 0
+    hold: str = "denoised"
+
+
+# The paper's draws, and its corrector, whose substeps freeze the whole score.
+PRESETS = {"paper": Variant("ou", 1.0, False, 1, "score")}
+
+
+def resolve_preset(preset: str | None, measure: str, spread: float, antithetic: bool, corrector_steps: int) -> Variant:
+    """The options of a run.
+
+    A preset sets measure, spread and antithetic: each may only be left at its default or be what the preset says.
+    Its corrector_steps count where 0 is given; more stay as they are.
+
+    Raises:
+        ValueError: an option out of range, an unknown preset, or an option that contradicts the preset.
+    """
+    check_choice("measure", measure, MEASURES)
+    spread = check_range("spread", spread, 0.0, 1.0)
+    corrector_steps = check_count("corrector_steps", corrector_steps, 0, 1000)
+    asked, default = Variant(measure, spread, bool(antithetic), corrector_steps), Variant()
+    if preset is None:
+        return asked
+    check_choice("preset", preset, PRESETS)
+    chosen = PRESETS[preset]
+    for name in ("measure", "spread", "antithetic"):
+        value, sets = getattr(asked, name), getattr(chosen, name)
+        if value not in (getattr(default, name), sets):
+            raise ValueError(
+                f"{name} is {value!r}, but preset {preset!r} sets it to {sets!r}; leave {name} out or use no preset"
+            )
+    return replace(chosen, corrector_steps=corrector_steps or chosen.corrector_steps)
+
+
+def draw_positions(
+    batch: int, steps: int, spread: float, antithetic: bool, generator: torch.Generator | Sequence[torch.Generator]
+) -> Tensor:
     """Positions alpha in (0, 1) of the midpoint of every step, each sample its own: (batch, steps), float64.
 
     Uniform on [0.5 - spread/2, 0.5 + spread/2]; antithetic: every second step uses 1 - alpha of the one before.
-    The first sample's positions do not depend on the batch size.
+    One generator for the batch, read sample by sample (the first sample's positions do not depend on the batch
+    size), or one for each sample.
     """
-    alpha = 0.5 + spread * (torch.rand(batch, steps, generator=generator, dtype=torch.float64) - 0.5)
+    if isinstance(generator, torch.Generator):
+        uniform = torch.rand(batch, steps, generator=generator, dtype=torch.float64)
+    else:
+        uniform = item_uniform(generator, steps)
+    alpha = 0.5 + spread * (uniform - 0.5)
     if antithetic:
         pairs = alpha[:, : 2 * (steps // 2)].unflatten(1, (-1, 2))
         pairs[:, :, 1] = 1.0 - pairs[:, :, 0]
@@ -74,55 +126,80 @@ def sample_randomized_midpoint(
     measure: str = "sigma",
     spread: float = 0.6,
     antithetic: bool = True,
+    corrector_steps: int = 0,
+    corrector_strength: float = STRENGTH,
+    preset: str | None = None,
 ) -> Tensor:
-    """Randomized midpoint method: the predictor of Gupta, Cai, Chen (arXiv 2406.00924).
+    """Randomized midpoint method, predictor and corrector, of Gupta, Cai, Chen (arXiv 2406.00924).
 
     Each step s -> q draws a level m between them, goes there with D(x, s) and takes the whole step with
     D(x_m, m). With x_m on the exact path the step is unbiased: errors average out over steps instead of adding.
       sigma:         m uniform in [q, s];  x' = x + (q - s) (x_m - D_m) / m
       inverse_sigma: 1/m uniform;          x' = (q/s) x + (1 - q/s) D_m       (a convex combination)
       ou:            0.5 ln(1 + m^2) uniform, the paper's own time
-    The last step to 0 is x' = D(x, s).
+    The last step to 0 is x' = D(x, s). After each step to q > 0 the corrector, off by default, makes n substeps
+    of underdamped Langevin dynamics at level q (see langevin.py).
 
-    Strong order 1.5; 2 N - 1 model calls for N steps to 0. Also known as the Shen-Lee midpoint. Not an
-    ancestral sampler: no noise is added, only the evaluation level is random. On smooth exact problems a
-    deterministic second-order step has the smaller error of one picture; this one's merit is the distribution of
-    pictures at few calls, best on a learned grid with the default spread 0.6 and antithetic pairs (measured by us;
-    spread 1 with "ou" and antithetic off is the paper's draw).
+    Strong order 1.5 (spread 0: 2); 2 N - 1 model calls for N steps to 0, and n (N - 1) more with the corrector.
+    Also known as the Shen-Lee midpoint. Without the corrector no noise is added, only the evaluation level is
+    random. On smooth exact problems a deterministic second-order step has the smaller error of one picture; this
+    one's merit is the distribution of pictures at few calls, best on a learned grid with the default spread 0.6 and
+    antithetic pairs (measured by us). The corrector draws another picture of the same law: it mends coarse steps of
+    the paper's own draws, but more steps mend them at fewer calls.
 
     Args:
         model, x, sigmas, extra_args, callback, disable: as in k-diffusion. extra_args["seed"] seeds the draws.
         measure: "sigma", "inverse_sigma" or "ou".
         spread: width of the interval around the middle that positions are drawn from, 0 (the middle itself) to 1.
         antithetic: of two consecutive steps the second uses the mirrored position.
+        corrector_steps: n, substeps after each step, one model call each. 0: no corrector.
+        corrector_strength: length of a substep, 0 (off) to 2: a time of strength * sigma in VE coordinates.
+            The law's error grows in proportion to it, and so does what a substep mends.
+        preset: None, or "paper": measure "ou", spread 1, antithetic off, corrector_steps 1 unless more are
+            given, substeps with the whole score frozen. Contradicting values are refused.
 
     Returns:
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas, measure or spread, before any model call.
+        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call.
     """
     levels = check_sigmas(sigmas)
-    check_choice("measure", measure, MEASURES)
-    spread = check_range("spread", spread, 0.0, 1.0)
+    variant = resolve_preset(preset, measure, spread, antithetic, corrector_steps)
+    strength = check_range("corrector_strength", corrector_strength, 0.0, MAX_STRENGTH)
     process = NoiseProcess.of(model)
-    steps = len(levels) - 1
-    alpha = draw_positions(x.shape[0], steps, spread, antithetic, seeded_generator(extra_args))
-    plan = midpoint_plan(levels, alpha, measure, process, x)
-    args, ones = dict(extra_args or {}), x.new_ones(x.shape[0])
+    steps, batch = len(levels) - 1, x.shape[0]
+    alpha = draw_positions(batch, steps, variant.spread, variant.antithetic, _position_generator(extra_args, batch))
+    plan = midpoint_plan(levels, alpha, variant.measure, process, x)
+    substeps = variant.corrector_steps if strength > 0 else 0
+    streams = item_generators(extra_args, batch, _CORRECTOR_STREAM) if substeps else []
+    args, ones = dict(extra_args or {}), x.new_ones(batch)
     for i in trange(steps, disable=disable):
-        s = levels[i]
+        s, q = levels[i], levels[i + 1]
         denoised = model(x, ones * s, **args)
         if callback is not None:
             callback({"i": i, "x": x, "denoised": denoised, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
-        if levels[i + 1] == 0:
+        if q == 0:
             x = denoised
             continue
         m, a, b, c, d, k = plan[i]
         middle = a * x + b * denoised
         denoised = model(middle, m, **args)
         x = k * x + c * middle + d * denoised
+        if substeps:
+            noise = langevin_noise(x, substeps, streams)
+            x = correct(
+                model, x, q, noise, process=process, strength=strength, hold=variant.hold, extra_args=extra_args
+            )
     return x
+
+
+def _position_generator(extra_args: Mapping[str, Any] | None, batch: int) -> torch.Generator | list[torch.Generator]:
+    """Where midpoints are drawn from: a seed of its own for each sample if a list is given, else the batch's."""
+    seed = (extra_args or {}).get("seed")
+    if isinstance(seed, Sequence) or (isinstance(seed, Tensor) and seed.ndim > 0):
+        return item_generators(extra_args, batch)
+    return seeded_generator(extra_args)
 
 
 def midpoint_plan(
