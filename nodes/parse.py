@@ -1,5 +1,4 @@
-"""What users type into text fields, read strictly: an error names the input, the place and what is "
-"allowed."""
+"""What users type into text fields, read strictly: an error names the input, the place and what is allowed."""
 
 from __future__ import annotations
 
@@ -7,15 +6,16 @@ import json
 import math
 from typing import Any
 
-from ..samplers.restart import Segment
+from ..samplers.segments import Level, Segment, check_level
 
 SEGMENT_FORM = 'one "N, K, t_min, t_max" per line, such as "3, 2, 0.06, 0.30", or a JSON list of such lists'
+LEVEL_FORM = 'a level is a sigma such as 0.06, a share of sampling such as "75%", or a node such as "#9"'
 MAX_STEPS = 1000
 MAX_STEP_COUNTS = 8
 
 
-def parse_segments(text: str) -> tuple[tuple[int, int, float, float], ...]:
-    """Restart segments from "N, K, t_min, t_max" lines or a JSON list of lists.
+def parse_segments(text: str) -> tuple[tuple[int, int, Level, Level], ...]:
+    """Restart segments from "N, K, t_min, t_max" lines or a JSON list of lists; levels as Segment has them.
 
     Raises:
         ValueError: naming the line or list entry, what stands there and what is allowed.
@@ -43,19 +43,28 @@ def _json_rows(text: str) -> list[tuple[str, Any]]:
     return [(f"segments, entry {number}", row) for number, row in enumerate(rows, start=1)]
 
 
-def _segment(place: str, row: Any) -> tuple[int, int, float, float]:
+def _segment(place: str, row: Any) -> tuple[int, int, Level, Level]:
     if not isinstance(row, list) or len(row) != 4:
         shown = ",".join(row) if isinstance(row, list) and all(isinstance(v, str) for v in row) else row
         raise ValueError(f"{place}: {shown!r} is not four numbers; allowed: {SEGMENT_FORM}")
-    values = [_number(place, value) for value in row]
-    if not (values[0].is_integer() and values[1].is_integer()):
-        raise ValueError(f"{place}: N and K must be whole numbers, not {values[0]:g} and {values[1]:g}")
-    segment = (int(values[0]), int(values[1]), values[2], values[3])
+    nodes, repeats = _number(place, row[0]), _number(place, row[1])
+    if not (nodes.is_integer() and repeats.is_integer()):
+        raise ValueError(f"{place}: N and K must be whole numbers, not {nodes:g} and {repeats:g}")
+    segment = (int(nodes), int(repeats), _level(place, row[2]), _level(place, row[3]))
     try:
         Segment.of(segment)
     except ValueError as error:
         raise ValueError(f"{place}: {str(error).removeprefix('segments[0] ')}") from None
     return segment
+
+
+def _level(place: str, value: Any) -> Level:
+    if isinstance(value, str) and ("%" in value or "#" in value):
+        try:
+            return check_level(place, value)
+        except ValueError:
+            raise ValueError(f"{place}: {value.strip()!r} is not a level; {LEVEL_FORM}") from None
+    return _number(place, value)
 
 
 def _number(place: str, value: Any) -> float:

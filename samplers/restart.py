@@ -3,129 +3,23 @@ Processes", arXiv 2306.14878; settings of the official code)."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .grid import check_count, check_range, check_sigmas, karras_ramp
+from .grid import check_sigmas
 from .noise import NoiseSampler, gaussian_noise
 from .noise_process import NoiseProcess
-from .solvers import Solver, resolve_solver
+from .restart_plan import Piece, plan_pieces
+from .restart_presets import PRESETS
+from .restart_setup import BUDGETS, ON_TOP, Request, set_up
+from .segments import Level, Segment
+from .solvers import Solver
 
-log = logging.getLogger(__name__)
-
-# A node this close to t_min (ratio) stands in for it, as in the official code, whose published settings all
-# have one within 1.43; a farther one would restart at another level, so t_min is then inserted.
-SNAP_RATIO = 1.5
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One restart interval in the paper's order [N_restart, K, t_min, t_max].
-
-    nodes: N_restart >= 2, levels from t_max down to t_min, both included (nodes - 1 solver steps).
-    repeats: K >= 1. t_min, t_max: noise-to-signal ratios, i.e. sigma of a VE model; on a flow model the sigma
-    with the same ratio, level / (1 + level), is used.
-    """
-
-    nodes: int
-    repeats: int
-    t_min: float
-    t_max: float
-
-    @classmethod
-    def of(cls, values: Segment | Sequence[float], index: int = 0) -> Segment:
-        """Check one segment.
-
-        Raises:
-            ValueError: not four numbers, N_restart < 2, K < 1, or not 0 < t_min < t_max; names the segment.
-        """
-        if isinstance(values, Segment):
-            values = (values.nodes, values.repeats, values.t_min, values.t_max)
-        name = f"segments[{index}]"
-        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 4:
-            raise ValueError(f"{name} is {values!r}; it must be (N_restart, K, t_min, t_max)")
-        nodes = check_count(f"{name} N_restart", values[0], 2, 1000)  # type: ignore[arg-type]
-        repeats = check_count(f"{name} K", values[1], 1, 1000)  # type: ignore[arg-type]
-        t_min = check_range(f"{name} t_min", values[2], 0.0, 1e6)
-        t_max = check_range(f"{name} t_max", values[3], 0.0, 1e6)
-        if not 0 < t_min < t_max:
-            raise ValueError(f"{name} has t_min {t_min:g} and t_max {t_max:g}; it must be 0 < t_min < t_max")
-        return cls(nodes, repeats, t_min, t_max)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One descending run of the solver. renoise: start by adding noise from the last piece's end level."""
-
-    sigmas: tuple[float, ...]
-    renoise: bool
-
-
-def plan_pieces(
-    sigmas: Sequence[float], segments: Iterable[Segment | Sequence[float]], process: NoiseProcess | None = None
-) -> list[Piece]:
-    """Lay out the whole run: the main grid cut at each restart node, with K restart pieces there.
-
-    Each restart goes from the node up to t_max exactly and back to the same node on N_restart Karras levels
-    (rho 7). The node is the main grid's nearest to t_min if within SNAP_RATIO of it, else t_min itself,
-    inserted. Restarts outside the run's own range (a partial denoise) are left out with a logged note.
-
-    Args:
-        sigmas: main grid, strictly descending.
-        segments: Segment or (N_restart, K, t_min, t_max) each; several may share a node, in the given order.
-        process: the model's noise process; VE by default.
-    """
-    process = process or NoiseProcess()
-    grid = list(sigmas)
-    at_node: dict[float, list[tuple[Segment, float]]] = {}
-    for index, values in enumerate(segments):
-        segment = Segment.of(values, index)
-        t_min, t_max = process.from_ve(segment.t_min), process.from_ve(segment.t_max)
-        if t_min >= grid[0] or t_min < sigmas[-1]:
-            log.warning(
-                "restart segment %d (t_min %g) lies outside this run's sigmas (%g .. %g) and is left out",
-                index,
-                t_min,
-                grid[0],
-                sigmas[-1],
-            )
-            continue
-        if t_max > grid[0]:
-            log.warning("restart segment %d: t_max %g lowered to this run's first sigma %g", index, t_max, grid[0])
-            t_max = grid[0]
-        near = min((s for s in sigmas if s > 0), key=lambda s: abs(s - t_min))
-        if not (near < t_max and 1 / SNAP_RATIO <= near / t_min <= SNAP_RATIO):
-            near = t_min
-            if near not in grid:
-                grid = sorted([*grid, near], reverse=True)
-        at_node.setdefault(near, []).append((segment, t_max))
-    pieces, start = [], 0
-    for i, node in enumerate(grid):
-        if node not in at_node:
-            continue
-        if i > start:
-            pieces.append(Piece(tuple(grid[start : i + 1]), renoise=False))
-        for segment, t_max in at_node[node]:
-            ramp = _restart_levels(segment.nodes, t_max, node, process)
-            pieces += [Piece(ramp, renoise=True)] * segment.repeats
-        start = i
-    if start < len(grid) - 1:
-        pieces.append(Piece(tuple(grid[start:]), renoise=False))
-    return pieces
-
-
-def _restart_levels(nodes: int, top: float, bottom: float, process: NoiseProcess) -> tuple[float, ...]:
-    """Karras levels in the noise-to-signal ratio, mapped to the process; both ends exact."""
-    levels = karras_ramp(
-        nodes, process.to_ve(min(top, 0.9999) if process.kind == "flow" else top), process.to_ve(bottom)
-    )
-    return (top, *(process.from_ve(level) for level in levels[1:-1]), bottom)
+__all__ = ["BUDGETS", "PRESETS", "Piece", "Segment", "plan_pieces", "sample_restart"]
 
 
 @torch.no_grad()
@@ -137,10 +31,15 @@ def sample_restart(
     callback: Callable[[dict[str, Any]], None] | None = None,
     disable: bool | None = None,
     *,
-    segments: Iterable[Segment | Sequence[float]] = ((3, 2, 0.06, 0.30),),
+    segments: str | Iterable[Segment | Sequence[Level]] = ((3, 2, 0.06, 0.30),),
     solver: str | Solver = "heun",
-    s_noise: float = 1.0,
+    s_noise: float | None = None,
     noise_sampler: NoiseSampler | None = None,
+    main_solver: str | Solver | None = None,
+    budget: str | int = ON_TOP,
+    churn: float = 0.0,
+    churn_range: tuple[float, float] = (0.01, 1.0),
+    report: Callable[[str], None] | None = None,
 ) -> Tensor:
     """Restart sampling: Algorithm 1 of Xu et al. 2023 (arXiv 2306.14878).
 
@@ -161,33 +60,44 @@ def sample_restart(
         callback: called after each solver step with i, x, denoised, sigma, sigma_hat; i never falls and ends
             at steps - 1.
         disable: hide the progress bar.
-        segments: (N_restart, K, t_min, t_max) each, levels as noise-to-signal ratios (sigma of a VE model).
+        segments: a preset's name (see PRESETS), or (N_restart, K, t_min, t_max) each, levels as noise-to-signal
+            ratios (sigma of a VE model), "75%" of sampling or "#9", a node (see Segment).
         solver: a deterministic host solver's name ("heun", "euler", "dpmpp_2m", ...) or a function with
-            k-diffusion's signature.
-        s_noise: multiplies the injected noise only (1.003 in the paper's ImageNet runs).
+            k-diffusion's signature, which is first tried out on a stand-in (see solver_probe).
+        s_noise: multiplies the injected noise only (1.003 in the paper's ImageNet runs). None: the preset's, else 1.
         noise_sampler: k-diffusion noise sampler to use instead of the seeded noise.
+        main_solver: another solver for the main run. None: the preset's (Stable Diffusion: Euler), else `solver`.
+        budget: "on top of steps": restarts cost extra. "within steps": the whole run costs at most steps x
+            the main solver's calls per step. A number: at most so many model calls. See fit_into for how.
+        churn: the official code's restart_gamma: inside restarts each step starts by raising the level by this
+            share with fresh noise, at most sqrt(2) - 1. A multistep solver then loses its history at each step.
+        churn_range: (lowest, highest) noise-to-signal ratio at which churn acts.
+        report: called once before the first model call with a sentence on what will run and each change made to
+            what was asked for; the changes are logged too.
 
     Returns:
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas, segment, solver or s_noise, before any model call.
+        ValueError: bad sigmas, segment, preset, solver, s_noise, budget or churn, before any model call.
     """
     levels = check_sigmas(sigmas)
-    s_noise = check_range("s_noise", s_noise, 0.0, 10.0)
-    solve = resolve_solver(solver)
-    process = NoiseProcess.of(model)
-    pieces = plan_pieces(levels, segments, process)
+    asked = segments if isinstance(segments, str) else tuple(segments)
+    request = Request(asked, solver, main_solver, s_noise, budget, churn, tuple(churn_range))
+    run = set_up(request, model, levels, with_calls=report is not None)
+    if report is not None:
+        report(run.text)
+    process, pieces = NoiseProcess.of(model), run.plan.pieces
     # Half-precision levels would merge; a solver may promote x to its levels' precision, hence the .to below.
     dtype, precision = x.dtype, x.dtype if x.dtype in {torch.float32, torch.float64} else torch.float32
     noise = gaussian_noise(x, extra_args, noise_sampler)
     progress = _Progress(len(levels) - 1, sum(len(p.sigmas) - 1 for p in pieces), callback, disable)
     with progress.bar:
         for piece in pieces:
-            if piece.renoise:
-                node, top = piece.sigmas[-1], piece.sigmas[0]
-                x = process.renoise(x, node, top, noise(node, top), s_noise)
+            for low, high in piece.noise:
+                x = process.renoise(x, low, high, noise(low, high), run.s_noise)
             grid = torch.tensor(piece.sigmas, dtype=precision, device=x.device)
+            solve = run.restarts if piece.restart else run.main
             x = solve(model, x, grid, extra_args=extra_args, callback=progress.start(), disable=True).to(dtype)
     return x
 
