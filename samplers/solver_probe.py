@@ -20,6 +20,10 @@ SHAPE = (1, 4, 8, 8)  # some solvers want a picture
 LONGEST_TRIED = 12
 
 
+class UntriedSolverError(ValueError):
+    """The solver failed on the stand-in, so nothing is known about it."""
+
+
 class StandIn:
     """Denoiser of data N(0, spread^2) bent by a tanh, with the noise process of `model`; counts its calls.
 
@@ -64,8 +68,8 @@ def check_deterministic(solver: Solver, name: str, model: Any = None, sigmas: Se
 
     Raises:
         ValueError: two runs with different seeds differ (it adds noise of its own); the number of model calls
-            depends on the picture (it chooses its own steps, so no budget can hold); it changes x's shape; or
-            it fails on the stand-in.
+            depends on the picture (it chooses its own steps, so no budget can hold); it changes x's shape.
+        UntriedSolverError: it fails on the stand-in.
     """
     grid = list(sigmas) if sigmas is not None else _whole_range(model)
     first, calls = _try(solver, name, grid, StandIn(model), seed=1)
@@ -131,7 +135,7 @@ def _try(solver: Solver, name: str, sigmas: Sequence[float], model: StandIn, see
         try:
             result = solver(model, start, grid, extra_args=extra_args, callback=_ignore, disable=True)
         except Exception as error:
-            raise ValueError(
+            raise UntriedSolverError(
                 f"{name} could not be tried out on {len(sigmas) - 1} steps of a test denoiser, so it cannot run "
                 f"inside restart: {type(error).__name__}: {error}"
             ) from error
