@@ -10,7 +10,9 @@ WEB_DIRECTORY = "./web"
 
 if "comfy.samplers" in sys.modules:  # loaded by ComfyUI
     from .nodes import comfy_entrypoint
-    from .nodes.host import register
+    from .nodes import host, host_files
 
-    register()  # at import: other packs copy the sampler lists while ComfyUI starts
+    # At import: other packs copy the sampler and scheduler lists while ComfyUI starts.
+    host.register()
+    host_files.register()
     __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

@@ -8,6 +8,7 @@ from .nodes_fit import NODES as FIT_NODES
 from .nodes_parallel_midpoint import NODES as PARALLEL_NODES
 from .nodes_randomized_midpoint import NODES as RANDOMIZED_NODES
 from .nodes_restart import NODES as RESTART_NODES
+from .nodes_schedule_files import NODES as FILE_NODES
 from .nodes_schedules import NODES as SCHEDULE_NODES
 
 
@@ -16,4 +17,4 @@ class RestARTExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Every node of the pack."""
-        return [*RESTART_NODES, *RANDOMIZED_NODES, *PARALLEL_NODES, *SCHEDULE_NODES, *FIT_NODES]
+        return [*RESTART_NODES, *RANDOMIZED_NODES, *PARALLEL_NODES, *SCHEDULE_NODES, *FIT_NODES, *FILE_NODES]

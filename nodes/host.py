@@ -27,6 +27,7 @@ from ..samplers.evaluation import is_out_of_memory
 from ..samplers.noise_process import NoiseProcess
 from ..samplers.registry import SAMPLERS, register_samplers
 from ..schedules import edm_sigmas
+from . import multigpu
 from .fingerprint import fingerprint_weights
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,11 @@ def register() -> list[str]:
     packs read KSAMPLER_NAMES, of which the first two are one list and the third its source. All are appended
     to in place and never rebound; a name that someone else owns stays theirs. Calling twice changes nothing.
     """
+    multigpu.register()
     host = comfy.samplers
     names = register_samplers(comfy.k_diffusion.sampling, *_distinct_lists(
         host.KSampler.SAMPLERS, host.SAMPLER_NAMES, host.KSAMPLER_NAMES))  # fmt: skip
-    lists = _distinct_lists(host.KSampler.SCHEDULERS, host.SCHEDULER_NAMES)
+    lists = scheduler_lists()
     owner = host.SCHEDULER_HANDLERS.get("edm")
     if owner is not None and getattr(owner.handler, "__module__", None) != __name__:
         log.warning("scheduler name 'edm' is already taken and is left alone")
@@ -63,6 +65,11 @@ def register() -> list[str]:
         if "edm" not in known:
             known.append("edm")
     return [*names, "edm"]
+
+
+def scheduler_lists() -> list[list[str]]:
+    """The live lists of scheduler names."""
+    return _distinct_lists(comfy.samplers.KSampler.SCHEDULERS, comfy.samplers.SCHEDULER_NAMES)
 
 
 def _distinct_lists(*lists: list[str]) -> list[list[str]]:
@@ -108,10 +115,13 @@ def fingerprint(model: Any) -> str:
 def stock_schedules(model_sampling: Any, steps: tuple[int, ...] = ()) -> dict[str, Callable[[int], Tensor]]:
     """Every scheduler of ComfyUI's list as a function of the step count, on the live model_sampling.
 
-    Left out: those that raise, or give no usable sigmas, at one of `steps`.
+    Left out: saved schedules (`art/...`: what is compared must not depend on what lies on disk), and those that
+    raise, or give no usable sigmas, at one of `steps`.
     """
     usable = {}
     for name in comfy.samplers.SCHEDULER_HANDLERS:
+        if name.startswith("art/"):
+            continue
         schedule = _schedule(model_sampling, name)
         try:
             good = all(_is_schedule(schedule(count)) for count in steps)
@@ -151,6 +161,19 @@ def category_of(stock_node: str, default: str) -> str:
 def sampler(function: Callable[..., Tensor], **options: Any) -> Any:
     """A SAMPLER that runs one of our functions with fixed keyword options."""
     return comfy.samplers.KSAMPLER(function, extra_options=options)
+
+
+def solver_of(sampler: Any) -> str | None:
+    """The name of the solver inside a SAMPLER ("euler", ...), or None where it cannot be told.
+
+    Of our own Restart it is the solver that runs the pieces.
+    """
+    options = getattr(sampler, "extra_options", None) or {}
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    if name == "sample_restart":
+        found = options.get("solver", "heun")
+        return found if isinstance(found, str) else None
+    return name.removeprefix("sample_") if name.startswith("sample_") else None
 
 
 def sampler_function(name: str) -> Callable[..., Tensor]:

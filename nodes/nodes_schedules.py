@@ -104,6 +104,16 @@ class ARTScheduler(io.ComfyNode):
                 ArtSchedule.Input(
                     "schedule", optional=True, tooltip="From Fit ART Schedule. Wins over schedule_text.",
                 ),
+                io.Sampler.Input(
+                    "sampler", optional=True,
+                    tooltip="The sampler it will run with; plug it in to be told when the schedule was learned for "
+                    "another.",
+                ),
+                build(
+                    io.Float.Input, "cfg", default=0.0, min=0.0, max=100.0, step=0.1, optional=True, advanced=True,
+                    tooltip="The cfg it will run with, to be told when the schedule was learned at another. 0: not "
+                    "checked.",
+                ),
             ],
             outputs=[
                 io.Sigmas.Output(),
@@ -117,8 +127,9 @@ class ARTScheduler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, steps: int, denoise: float, schedule_text: str = "", schedule: Schedule | None = None
-    ) -> io.NodeOutput:
+        cls, model: Any, steps: int, denoise: float, schedule_text: str = "", schedule: Schedule | None = None,
+        sampler: Any = None, cfg: float = 0.0,
+    ) -> io.NodeOutput:  # fmt: skip
         check_steps(steps)
         check_share("denoise", denoise)
         if schedule is None:
@@ -130,7 +141,8 @@ class ARTScheduler(io.ComfyNode):
             schedule = read_text(schedule_text)
         sampling = host.model_sampling_of(model)
         low, high = host.bounds_of(sampling)
-        info = describe(schedule, model, steps)
+        solver = None if sampler is None else host.solver_of(sampler)
+        info = describe(schedule, model, steps, solver=solver, cfg=cfg or None)
         host.show_text(info)
         sigmas: Tensor = torch.zeros(0)
         if denoise > 0.0:
@@ -146,15 +158,15 @@ def read_text(text: str) -> Schedule:
         raise ScheduleError(f"schedule_text: {error}") from None
 
 
-def describe(schedule: Schedule, model: Any, steps: int) -> str:
-    """Plain sentences: what the schedule was learned on, and warnings where that is not the model at hand."""
+def describe(schedule: Schedule, model: Any, steps: int, *, solver: str | None = None, cfg: float | None = None) -> str:
+    """Plain sentences: what the schedule was learned on, and warnings where that is not what is at hand."""
     fitted = ", ".join(str(count) for count in schedule.steps)
-    cfg = "" if schedule.cfg is None else f" at cfg {schedule.cfg:g}"
-    lines = [f"Learned on {schedule.model_name or 'an unnamed model'}{cfg} for {schedule.solver}, {fitted} steps."]
+    at_cfg = "" if schedule.cfg is None else f" at cfg {schedule.cfg:g}"
+    lines = [f"Learned on {schedule.model_name or 'an unnamed model'}{at_cfg} for {schedule.solver}, {fitted} steps."]
     if steps not in schedule.steps:
         lines.append(f"{steps} steps were not measured: the schedule is read off its curve.")
     process = host.process_of(host.model_sampling_of(model)).kind
-    warnings = schedule.warnings_for(model=host.fingerprint(model), process=process)
+    warnings = schedule.warnings_for(model=host.fingerprint(model), process=process, solver=solver, cfg=cfg)
     lines += [f"Warning: {sentence}" for sentence in warnings]
     return "\n".join(lines)
 

@@ -191,13 +191,14 @@ class ArtSchedule:
         """
         return cls(**storage.from_text(text))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
         """Write a safetensors file with JSON metadata, atomically (temp file beside it, then rename).
 
         Raises:
             OSError: the folder is missing or not writable; whatever was at `path` is then unharmed.
+            FileExistsError: with overwrite=False, a file of that name is there already.
         """
-        storage.save(self, path)
+        storage.save(self, path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ArtSchedule:

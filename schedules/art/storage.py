@@ -48,7 +48,7 @@ def from_text(text: str) -> dict[str, Any]:
     return _fields(_parse_json(text, "schedule text"), "schedule text")
 
 
-def save(schedule: ArtSchedule, path: str | os.PathLike[str]) -> None:
+def save(schedule: ArtSchedule, path: str | os.PathLike[str], *, overwrite: bool = True) -> None:
     """See ArtSchedule.save."""
     from safetensors.torch import save as to_bytes
 
@@ -56,7 +56,7 @@ def save(schedule: ArtSchedule, path: str | os.PathLike[str]) -> None:
     data = to_bytes(tensors, {"schedule": to_text(schedule), "report": json.dumps(schedule.report, allow_nan=False)})
     if len(data) > MAX_FILE_BYTES:
         data = to_bytes(tensors, {"schedule": to_text(schedule), "report": "{}"})
-    write_atomically(Path(path), data)
+    write_atomically(Path(path), data, overwrite=overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -117,8 +117,11 @@ def _fields(body: Any, source: str) -> dict[str, Any]:
     }
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: a temporary one in the same folder, flushed to disk, then renamed."""
+def write_atomically(path: Path, data: bytes, *, overwrite: bool = True) -> None:
+    """Write a whole file or nothing: a temporary one in the same folder, flushed to disk, then renamed.
+
+    Raises FileExistsError if there is one of that name and overwrite is False, also when two write at once.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -126,10 +129,27 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's 0600 would hide the file from others who share the folder
-        os.replace(temporary, path)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _rename_to_new(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _rename_to_new(temporary: str, path: Path) -> None:
+    """A rename that fails where the name is taken: a second link, then the first one goes."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the check and the rename are then two steps
+        if path.exists():
+            raise FileExistsError(f"{path} exists already") from None
+        os.replace(temporary, path)
+    else:
+        os.unlink(temporary)
 
 
 def _parse_json(text: str, source: str) -> Any:

@@ -23,6 +23,8 @@ NODES = (
     "RestART_EDMScheduler",
     "RestART_ARTScheduler",
     "RestART_FitARTSchedule",
+    "RestART_SaveARTSchedule",
+    "RestART_LoadARTSchedule",
 )
 
 
