@@ -3,10 +3,9 @@ structure after Shen & Lee 2019, "The Randomized Midpoint Method for Log-Concave
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -15,71 +14,22 @@ from tqdm.auto import trange
 
 from .evaluation import PairEvaluator
 from .grid import check_choice, check_count, check_range, check_sigmas
-from .noise import seeded_generator
+from .langevin import MAX_STRENGTH, STRENGTH, correct_parallel, langevin_noise
+from .noise import item_generators, item_uniform, seeded_generator
 from .noise_process import NoiseProcess
-from .randomized_midpoint import MEASURES, OU_CEILING
+from .parallel_plan import StepPlan, StepWeights, combine, plan_run, plan_step
+from .randomized_midpoint import MEASURES
 
+__all__ = ["MEASURES", "PRESETS", "StepPlan", "plan_step", "sample_parallel_midpoint"]
 
-@dataclass(frozen=True)
-class StepPlan:
-    """Weights of one step s -> q with R midpoints, for B samples (or B = 1: the same for all).
+log = logging.getLogger(__name__)
 
-    m: (R, B) the process's own sigmas. field: the quantity F that is integrated is F = fx x + fd D, (R, B) each.
-    inner: (R, R, B) and inner_x: (R, B): x_i = inner_x_i x + sum_j inner_ij F_j. outer: (R, B) and outer_x:
-    x' = outer_x x + sum_j outer_j F_j.
-    """
+# What a preset sets; each may only be left at its default or be what the preset says.
+PRESETS: dict[str, dict[str, Any]] = {"paper": {"measure": "ou", "jitter": 1.0, "warm_start": False}}
+_DEFAULTS = {"measure": "inverse_sigma", "jitter": 0.0, "warm_start": True}
+_CORRECTOR_STREAM = 0x1A9E  # of the seed; midpoints are stream 0
 
-    m: Tensor
-    fx: Tensor
-    fd: Tensor
-    inner: Tensor
-    inner_x: Tensor
-    outer: Tensor
-    outer_x: float
-
-
-def plan_step(measure: str, s: float, q: float, position: Tensor, process: NoiseProcess) -> StepPlan:
-    """Weights of one step s -> q > 0.
-
-    Args:
-        measure: one of MEASURES. position: (R, B) float64, increasing in R; position i lies in cell
-            [(i - 1)/R, i/R] of the step.
-    """
-    if measure == "ou" and process.kind == "flow":  # the other two hold verbatim on a flow model
-        if process.to_ve(s) <= OU_CEILING:
-            return _flow_plan(s, q, position)
-        measure = "sigma"
-    count = position.shape[0]
-    edges = torch.arange(count + 1, dtype=torch.float64)[:, None] / count
-    # covered[i, j]: the part of cell j (as positions) that lies before midpoint i; from cell start to its end.
-    start = edges[None, :-1].expand(count, -1, position.shape[1])
-    end = torch.maximum(torch.minimum(edges[None, 1:], position[:, None]), start)
-    one = torch.ones_like(position)
-    if measure == "sigma":
-        m = s + position * (q - s)
-        cell = (q - s) / count
-        return StepPlan(m, 1 / m, -1 / m, (q - s) * (end - start), one, cell * one, 1.0)
-    if measure == "inverse_sigma":
-        v0, v1 = 1 / s, 1 / q
-        v = v0 + position * (v1 - v0)
-        inner = (v1 - v0) * (end - start) / v[:, None]
-        return StepPlan(1 / v, 0 * one, one, inner, v0 / v, (1 - q / s) / count * one, q / s)
-    h = 0.5 * (math.log1p(s * s) - math.log1p(q * q))
-    m = torch.sqrt((1 + s * s) ** (1 - position) * (1 + q * q) ** position - 1)
-    inner = -torch.exp(position * h)[None] * (torch.exp(-start * h) - torch.exp(-end * h))
-    factor = (1 + m * m) / (m * m)
-    return StepPlan(m, factor, -factor, inner, one, -h / count * one, 1.0)
-
-
-def _flow_plan(s: float, q: float, position: Tensor) -> StepPlan:
-    """The "ou" step of a flow model: the VE step for y = x / (1 - sigma), written for x."""
-    ve = plan_step("ou", s / (1 - s), q / (1 - q), position, NoiseProcess("ve"))
-    m = ve.m / (1 + ve.m)
-    scale = 1 - m
-    return StepPlan(
-        m, ve.fx / scale, ve.fd, ve.inner * scale[:, None], ve.inner_x * scale / (1 - s),
-        ve.outer * (1 - q), ve.outer_x * (1 - q) / (1 - s),
-    )  # fmt: skip
+Report = Callable[[dict[str, Any]], None] | MutableMapping[str, Any]
 
 
 @torch.no_grad()
@@ -96,6 +46,11 @@ def sample_parallel_midpoint(
     warm_start: bool = True,
     jitter: float = 0.0,
     measure: str = "inverse_sigma",
+    tolerance: float = 0.0,
+    corrector_steps: int = 0,
+    corrector_strength: float = STRENGTH,
+    preset: str | None = None,
+    report: Report | None = None,
 ) -> Tensor:
     """Parallel midpoint method: parallel variant of Gupta, Cai, Chen (arXiv 2406.00924).
 
@@ -111,91 +66,170 @@ def sample_parallel_midpoint(
     or hooks are present the levels are evaluated one by one (same picture, no gain). Recommended for small
     latents or idle GPU capacity: R = 4, K = 1 up to 16 rounds, R = 8, K = 2 up to 26.
 
+    Memory: a sweep holds the R midpoints and the model's R answers to them, and x; nothing else of that size.
+
     Args:
-        model, x, sigmas, extra_args, callback, disable: as in k-diffusion. extra_args["seed"] seeds the draws.
+        model, x, sigmas, extra_args, callback, disable: as in k-diffusion. extra_args["seed"] seeds the draws,
+            each sample's its own. x given to the model is the sampler's own and is written over after the call.
         midpoints: R >= 1. sweeps: K >= 1.
         warm_start: extrapolate start values from the previous step instead of spending a round on D(x, s).
         jitter: 0 puts each midpoint in the middle of its cell (smaller error of one picture), 1 draws it
             uniformly in the cell (unbiased).
         measure: how cells divide the step: "inverse_sigma", "sigma" or "ou".
+        tolerance: 0: K sweeps in every step. Above 0: a step's sweeps end, at the latest after K, as soon as one
+            changed the step's result by less than this in every sample: root-mean-square over the sample,
+            divided by the step's sigma s. The first is compared with the result of the start values. This costs
+            one host read, a synchronisation, for each sweep but the K-th. The slowest sample of a batch decides
+            for all.
+        corrector_steps: n substeps of the paper's underdamped Langevin corrector after each step to q > 0, made
+            by min(K, n) Picard sweeps of up to n points, one round each. Steps of "sigma" and "ou" then start
+            cold. Holds 2 n + 1 noises and as many states.
+        corrector_strength: length of a substep, see langevin.plan_substep.
+        preset: None, or "paper", the paper's method as far as it is known to us: measure "ou", jitter 1, cold
+            start, corrector_steps 1 unless more are given, substeps with the whole score frozen. Contradicting
+            values are refused.
+        report: at the end gets (called with, or updated by) a dict: "rounds" (sequential depth), "calls" (model
+            calls), "evaluations" (samples sent through the model), "sweeps" (of all steps together), "mode"
+            ("one batch", "chunks", "several devices" or "one level at a time"), "obstacle" (why levels could not
+            share a batch, in words, or None). The same is logged at level info.
 
     Returns:
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas or option, before any model call.
+        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call.
     """
     levels = check_sigmas(sigmas)
     count = check_count("midpoints", midpoints, 1, 256)
     sweeps = check_count("sweeps", sweeps, 1, 100)
     jitter = check_range("jitter", jitter, 0.0, 1.0)
     check_choice("measure", measure, MEASURES)
+    tolerance = check_range("tolerance", tolerance, 0.0)
+    substeps = check_count("corrector_steps", corrector_steps, 0, 100)
+    strength = check_range("corrector_strength", corrector_strength, 0.0, MAX_STRENGTH)
+    if report is not None and not callable(report) and not isinstance(report, MutableMapping):
+        raise ValueError(f"report is {report!r}; it must be a function of one dict, a dict or None")
+    if preset is not None:
+        sets = _resolve_preset(preset, {"measure": measure, "jitter": jitter, "warm_start": bool(warm_start)})
+        measure, jitter, warm_start, substeps = sets["measure"], sets["jitter"], sets["warm_start"], substeps or 1
+    substeps = substeps if strength > 0 else 0
     process = NoiseProcess.of(model)
-    steps, batch = len(levels) - 1, x.shape[0]
-    plans = _plan_run(levels, count, jitter, batch, measure, process, extra_args, x)
+    positions = _draw_positions(count, jitter, len(levels) - 1, x.shape[0], extra_args)
+    begins, plans = plan_run(levels, positions, measure, process, x, warm_start=warm_start, moved=substeps > 0)
+    generators = item_generators(extra_args, x.shape[0], _CORRECTOR_STREAM) if substeps else []
     evaluator = PairEvaluator(model, extra_args)
-    shape = [1] * (x.ndim - 1)
-    last: tuple[Tensor, Tensor, Tensor] | None = None  # field, denoised and log sigma of the last two midpoints
-    for i in trange(steps, disable=disable):
-        plan = plans[i]
-        warm = warm_start and last is not None
-        if plan is None or not warm:
-            level = x.new_full((1, batch), levels[i])
-            first = evaluator.evaluate(x[None], level)
+    sweeps_made = 0
+    latest: Tensor | None = None
+    kept: Tensor | None = None  # what the next step starts from: F (and D) of the last two midpoints
+    for i in trange(len(plans), disable=disable):
+        plan, before = plans[i], x
         if plan is None:  # to 0
-            x_before, denoised = x, first[0]
-            x = denoised
+            latest = x = evaluator.evaluate(x[None], begins[i : i + 1])[0]
         else:
-            if warm and last is not None:
-                slope_all, denoised_all = _extrapolate(last, plan, shape)
-            else:
-                denoised_all = first.expand(count, *first.shape[1:])
-                slope_all = ((x - first) / levels[i]).expand_as(denoised_all)
-            fx, fd = (w.reshape(count, -1, *shape) for w in (plan.fx, plan.fd))
-            level_all = plan.m.reshape(count, -1, *shape)
-            field = fx * (level_all * slope_all + denoised_all) + fd * denoised_all  # x_i = level slope + denoised
-            x_before = x
-            for _ in range(sweeps):
-                inner = plan.inner.reshape(count, count, -1, *shape)
-                middles = plan.inner_x.reshape(count, -1, *shape) * x + (inner * field[None]).sum(1)
-                denoised_all = evaluator.evaluate(middles, plan.m.expand(count, batch))
-                field = fx * middles + fd * denoised_all
-            x = plan.outer_x * x + (plan.outer.reshape(count, -1, *shape) * field).sum(0)
-            denoised = denoised_all[-1]
-            last = (((middles - denoised_all) / level_all)[-2:], denoised_all[-2:], plan.m[-2:].log())
+            if kept is None or plan.cold:
+                kept = evaluator.evaluate(x[None], begins[i : i + 1])
+            step = _Step(plan, x, kept, tolerance * levels[i])
+            kept = None  # before the batched calls
+            x, kept, latest = step.take(x, evaluator, sweeps, latest=callback is not None or substeps > 0)
+            sweeps_made += step.sweeps
+            del step
+            if substeps:
+                x = correct_parallel(
+                    evaluator, x, levels[i + 1], langevin_noise(x, substeps, generators), sweeps=sweeps,
+                    process=process, strength=strength, hold="score" if preset else "denoised", denoised=latest,
+                )  # fmt: skip
         if callback is not None:
-            callback({"i": i, "x": x_before, "denoised": denoised, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
+            callback({"i": i, "x": before, "denoised": latest, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
+        latest = None
+    _tell(report, evaluator, sweeps_made)
     return x
 
 
-def _extrapolate(last: tuple[Tensor, Tensor, Tensor], plan: StepPlan, shape: list[int]) -> tuple[Tensor, Tensor]:
-    """Straight lines in log sigma through the last two midpoints' slope and denoised, at the new midpoints."""
-    slope, denoised, level = last
-    count = plan.m.shape[0]
-    if level.shape[0] < 2:
-        return slope.expand(count, *slope.shape[1:]), denoised.expand(count, *denoised.shape[1:])
-    along = ((plan.m.log() - level[1]) / (level[1] - level[0])).reshape(count, -1, *shape)
-    return slope[1] + along * (slope[1] - slope[0]), denoised[1] + along * (denoised[1] - denoised[0])
+def _resolve_preset(preset: str, asked: dict[str, Any]) -> dict[str, Any]:
+    check_choice("preset", preset, PRESETS)
+    for name, sets in PRESETS[preset].items():
+        if asked[name] not in (_DEFAULTS[name], sets):
+            raise ValueError(
+                f"{name} is {asked[name]!r}, but preset {preset!r} sets it to {sets!r}; "
+                f"leave {name} out or use no preset"
+            )
+    return PRESETS[preset]
 
 
-def _plan_run(
-    levels: list[float], count: int, jitter: float, batch: int, measure: str, process: NoiseProcess,
-    extra_args: Mapping[str, Any] | None, x: Tensor,
-) -> list[StepPlan | None]:  # fmt: skip
-    """Plans of all steps (None for the step to 0), computed in float64 on the host, then moved to x's device."""
-    steps = len(levels) - 1
+class _Step:
+    """The sweeps of one step; every batch of R latents is let go as soon as it was used."""
+
+    def __init__(self, plan: StepWeights, x: Tensor, kept: Tensor, limit: float) -> None:
+        self.plan, self.limit, self.sweeps = plan, limit, 0
+        self.middles = [combine(plan.start, x, kept)]
+        self.result = combine(plan.guess, x, kept)[0] if limit > 0 else x
+
+    def take(
+        self, x: Tensor, evaluator: PairEvaluator, most: int, *, latest: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(x', what the next step starts from, the last midpoint's D if asked for)."""
+        plan = self.plan
+        while True:
+            middles = self.middles.pop()
+            denoised = evaluator.evaluate(middles, plan.sigma)
+            field = plan.field(middles, denoised)
+            del middles
+            self.sweeps += 1
+            if self.sweeps == most or (self.limit > 0 and self._settled(x, field)):
+                break
+            del denoised
+            self.middles.append(combine(plan.inner, x, field))
+            del field
+        # Copies: a view of one latent would keep R of them alive.
+        last = denoised[-1].clone() if latest else None
+        also = denoised[-2:].clone() if plan.keep_denoised else None
+        del denoised
+        result = self.result if self.limit > 0 and self.sweeps < most else combine(plan.outer, x, field)[0]
+        kept = field[-2:].clone()
+        return result, kept if also is None else torch.cat([kept, also]), last
+
+    def _settled(self, x: Tensor, field: Tensor) -> bool:
+        """Whether the latest sweep changed the result by less than the limit in every sample. One host read."""
+        before, self.result = self.result, combine(self.plan.outer, x, field)[0]
+        change = before.sub_(self.result).flatten(1)
+        norm = torch.linalg.vector_norm(change, dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
+        return bool(norm.amax() < self.limit * math.sqrt(change.shape[1]))
+
+
+def _draw_positions(count: int, jitter: float, steps: int, batch: int, extra_args: Mapping[str, Any] | None) -> Tensor:
+    """Positions of the midpoints in their steps: (1 or batch, steps, count), float64, increasing.
+
+    A sample's draws do not depend on the batch size. A list of seeds: each sample's from its own.
+    """
     middle = (torch.arange(count, dtype=torch.float64)[None, None] + 0.5) / count
-    if jitter > 0:  # each sample its own draw; the first sample's do not depend on the batch size
-        draws = torch.rand(batch, steps, count, generator=seeded_generator(extra_args), dtype=torch.float64)
-        position = middle + jitter * (draws - 0.5) / count
+    if jitter == 0:
+        return middle.expand(1, steps, count)
+    seed = (extra_args or {}).get("seed")
+    if isinstance(seed, Sequence) or (isinstance(seed, Tensor) and seed.ndim > 0):
+        draws = item_uniform(item_generators(extra_args, batch), steps, count)
     else:
-        position = middle.expand(1, steps, count)
-    plans: list[StepPlan | None] = []
-    for i, (s, q) in enumerate(pairwise(levels)):
-        if q == 0:
-            plans.append(None)
-            continue
-        plan = plan_step(measure, s, q, position[:, i].T, process)
-        names = ("m", "fx", "fd", "inner", "inner_x", "outer")
-        plans.append(replace(plan, **{n: getattr(plan, n).to(x.device, x.dtype, non_blocking=True) for n in names}))
-    return plans
+        draws = torch.rand(batch, steps, count, generator=seeded_generator(extra_args), dtype=torch.float64)
+    return middle + jitter * (draws - 0.5) / count
+
+
+def _tell(report: Report | None, evaluator: PairEvaluator, sweeps: int) -> None:
+    mode = "one batch" if evaluator.calls == evaluator.rounds else "chunks"
+    if evaluator.spread:
+        mode = "several devices"
+    summary = {
+        "rounds": evaluator.rounds,
+        "calls": evaluator.calls,
+        "evaluations": evaluator.evaluations,
+        "sweeps": sweeps,
+        "mode": "one level at a time" if evaluator.obstacle else mode,
+        "obstacle": evaluator.obstacle,
+    }
+    why = f" because {evaluator.obstacle}" if evaluator.obstacle else ""
+    log.info(
+        "parallel midpoint: %d rounds, %d model calls, %d evaluations (%s%s)",
+        evaluator.rounds, evaluator.calls, evaluator.evaluations, summary["mode"], why,
+    )  # fmt: skip
+    if isinstance(report, MutableMapping):
+        report.update(summary)
+    elif report is not None:
+        report(summary)
