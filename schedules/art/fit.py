@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,32 +14,20 @@ from ...samplers.noise_process import find_model_sampling
 from ...samplers.solvers import CALLS_PER_STEP, available_solvers
 from ..edm import check_bounds
 from ..stock import Schedule, stock_schedules
+from .choice import choose, equivalent_steps, verdict
 from .curve import MAX_KNOTS, ArtSchedule, compress
 from .direct import OBJECTIVES, VARIANTS, Density, fit_densities
+from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Trial, run_pilot
+from .refinement import BUDGETS, Refined, fit_refined, measured_equivalent
 from .trajectories import Field, log_uniform_nodes, solve_reference
 
-METHODS = ("direct",)
-FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
+__all__ = ["METHODS", "FitProgress", "fit_schedule"]
+
+METHODS = ("direct", "refined")
+FIT_ROWS = 12  # trajectories to learn on; more barely changes the curve
 MAX_STEP_COUNTS = 8
-PILOT_NOISE = 0.05
-
-
-@dataclass(frozen=True)
-class FitProgress:
-    """What a fit's callback gets.
-
-    stage: "reference", "density" or "pilot". done, total: model evaluations so far and expected (total is an upper
-    estimate). sigmas: the current best grid for the largest asked step count, or None. message: one line.
-    errors: mean end error of each candidate so far at that step count.
-    """
-
-    stage: str
-    done: int
-    total: int
-    sigmas: list[float] | None = None
-    message: str = ""
-    errors: Mapping[str, float] = field(default_factory=dict)
+PILOT_BUDGET = 2000  # model evaluations of a refined fit's pilot for one step count, and again for each further one
 
 
 def fit_schedule(
@@ -52,6 +39,7 @@ def fit_schedule(
     solver: str = "euler",
     steps: Sequence[int] = (8, 12, 20),
     method: str = "direct",
+    free_start: bool = True,
     baselines: Mapping[str, Schedule] | None = None,
     seed: int = 0,
     extra_args: Mapping[str, Any] | None = None,
@@ -59,10 +47,13 @@ def fit_schedule(
 ) -> ArtSchedule:
     """Learn a sigma schedule for `model`.
 
-    A few trajectories are solved finely; the curvature along them and the gain with which the model's own flow
-    carries an error to sigma 0 give a node density (see direct.py). Then a pilot on the other trajectories, which
-    the density has not seen, runs the learned grids and every baseline for real, and the best at each step count is
-    kept: the result is never worse than the best baseline there.
+    Two methods. "direct": the curvature along a few finely solved trajectories, and the gain with which the model's
+    own flow carries an error to sigma 0, give a node density (see direct.py). "refined": from the best stock grids
+    on, each grid is moved where a surrogate of the model predicts less end error, run for real, and the surrogate
+    learns from that run (see refine.py); at most BUDGETS evaluations.
+
+    Then a pilot on the other trajectories, which the fit has not seen, runs the learned grids and every baseline for
+    real, and keeps the best at each step count: a learned one only where it is clearly ahead of the best baseline.
 
     Args:
         model: any k-diffusion denoiser, model(x, sigma, **extra_args) -> denoised; sigma has one value a sample.
@@ -72,7 +63,10 @@ def fit_schedule(
         sigma_min, sigma_max: bounds of the model, 0 < sigma_min < sigma_max (flow: sigma_max <= 1).
         solver: the k-diffusion solver it is for: "euler", "heun", "dpmpp_2m", ...
         steps: step counts to fit and measure.
-        method: "direct".
+        method: "direct" or "refined".
+        free_start: whether a grid may start below sigma_max (at 0.6 sigma_max at the lowest). That shortens every
+            step, but noise scaled to a lower sigma lacks what the model would have shaped above it; this is part of
+            the end error that is measured, and a refined fit reports it ("start"). False: all start at sigma_max.
         baselines: the host's stock schedules by name, steps -> sigmas each. By default karras, exponential and,
             for a model with a table of sigmas, normal, simple and ddim_uniform.
         seed: which trajectories are for the density and which for the pilot. Same seed and noise, same schedule.
@@ -83,8 +77,11 @@ def fit_schedule(
         ArtSchedule. Its report holds model_evaluations (of the fit; one evaluation = one sample through the model
         once), pilot_evaluations, chosen {steps: name}, pilot {steps: {name: mean end error}} (root mean square
         over a sample's values, mean over the pilot's trajectories that candidate ran on; "a+b" is the mean of two
-        candidates' log sigmas), pilot_trajectories
-        {steps: {name: how many}}, verdict (a sentence), seconds, method, trajectories.
+        candidates' log sigmas), pilot_trajectories {steps: {name: how many}}, equivalent {steps: [stock schedule,
+        steps at which it is as accurate]} where known, verdict (a sentence), seconds, method, free_start,
+        trajectories. A refined fit adds predicted {steps: {name: end error by the surrogate}}, surrogate (each
+        proposal's predicted and measured error), surrogate_seconds, rows, runs, and start {steps: first sigma, its
+        share of sigma_max, and the error that this start alone leaves, of the whole}.
 
     Raises:
         ValueError: bad input (named, before any model call), or NaN / inf from the model.
@@ -95,35 +92,43 @@ def fit_schedule(
     # A quarter or so for the density; with very few trajectories both sides share.
     fit_rows = rows[: max(1, min(FIT_ROWS, len(rows) // 2))]
     pilot_rows = rows[len(fit_rows) :] or rows
-    monitor = _Monitor(callback)
+    monitor = Monitor(callback)
     field_ = Field(model, noise, extra_args, monitor.spend)
     check_bounds(sigma_min, sigma_max, field_.process.kind == "flow")
     if baselines is None:
         baselines = stock_schedules(find_model_sampling(model) or model, sigma_min, sigma_max)
 
-    monitor.expect(len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, CALLS_PER_STEP.get(solver, 2))
-    monitor.enter("density", "measuring how the model bends its paths")
-    densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
-    learned: dict[str, Schedule] = {
-        name: _maker(densities[power], skip) for name, (power, skip) in VARIANTS[OBJECTIVES[solver]].items()
-    }
+    monitor.total = _expected(method, len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, solver)
+    refined: Refined | None = None
+    if method == "refined":
+        bounds = (sigma_min, sigma_max)
+        refined = fit_refined(field_, fit_rows, bounds, solver, counts, baselines, monitor, free_start=free_start)
+        learned = refined.candidates
+    else:
+        monitor.enter("density", "measuring how the model bends its paths")
+        densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
+        learned = _direct_candidates(densities, solver, free_start)
+        monitor.show(learned["art"](counts[-1]))
     fit_cost = monitor.done
-    monitor.show(learned["art"](counts[-1]))
 
     monitor.enter("reference", "solving the pilot's trajectories finely")
     nodes = log_uniform_nodes(REFERENCE_NODES, sigma_min, sigma_max, field_.process)
     ends = solve_reference(field_, pilot_rows, nodes).end
     monitor.enter("pilot", "running every candidate for real")
+    allowance = PILOT_BUDGET * len(counts) - (monitor.done - fit_cost) if refined else float("inf")
     trials = run_pilot(
-        field_, pilot_rows, ends, {**learned, **baselines}, set(baselines), counts, solver, monitor.show_trials
-    )
+        field_, pilot_rows, ends, {**learned, **baselines}, set(baselines), counts, solver, monitor.show_trials,
+        blend=refined is None, allowance=allowance,
+    )  # fmt: skip
 
     curves, chosen = [], {}
     limit = MAX_KNOTS // len(counts)
     for n in counts:
-        best = _choose([t for t in trials[n] if len(t.sigmas) == n + 1], list(learned), set(baselines))
+        best = choose([t for t in trials[n] if len(t.sigmas) == n + 1], list(learned), set(baselines))
         chosen[n] = best.name
         curves.append((n, compress(n, [float(v) for v in best.sigmas[:-1]], limit)))
+    spare = PILOT_BUDGET * len(counts) - (monitor.done - fit_cost)
+    equals = _equivalents(trials, chosen, baselines, refined, _measurer(field_, pilot_rows, ends, solver, spare))
     report = {
         "method": method,
         "solver": solver,
@@ -132,12 +137,74 @@ def fit_schedule(
         "chosen": chosen,
         "pilot": {n: {t.name: t.mean for t in trials[n]} for n in counts},
         "pilot_trajectories": {n: {t.name: len(t.errors) for t in trials[n]} for n in counts},
-        "verdict": _verdict(trials, chosen, set(baselines)),
+        "equivalent": {n: list(pair) for n, pair in equals.items()},
+        "verdict": verdict(trials, chosen, set(baselines), equals),
         "trajectories": noise.shape[0],
         "seed": seed,
+        "free_start": free_start,
         "seconds": round(time.monotonic() - began, 3),
+        **(refined.report if refined else {}),
     }
     return ArtSchedule(tuple(curves), solver, field_.process.kind, sigma_min, sigma_max, report=report)
+
+
+def _direct_candidates(densities: Mapping[float, Density], solver: str, free_start: bool) -> dict[str, Schedule]:
+    variants = VARIANTS[OBJECTIVES[solver]]
+    if not free_start:  # those that differ once all start at the top
+        powers = {power: name for name, (power, _) in reversed(variants.items())}
+        variants = {name: (power, 0.0) for power, name in reversed(powers.items())}
+    return {name: _maker(densities[power], skip) for name, (power, skip) in variants.items()}
+
+
+def _expected(method: str, fit_rows: int, pilot_rows: int, counts: Sequence[int], candidates: int, solver: str) -> int:
+    """An upper estimate of all evaluations."""
+    if method == "refined":
+        return BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3)) + PILOT_BUDGET * len(counts)
+    # All candidates in the pilot's first round, three of them to the end.
+    runs = CALLS_PER_STEP.get(solver, 2) * sum(counts) * (2 * candidates + 3 * pilot_rows)
+    return 210 * fit_rows + REFERENCE_NODES * pilot_rows + runs
+
+
+def _measurer(
+    field_: Field, rows: Sequence[int], ends: Tensor, solver: str, spare: int
+) -> Callable[[Tensor], float | None]:
+    """Really measures a grid on the pilot's trajectories while the allowance lasts, else gives None."""
+    left = spare
+
+    def measure(grid: Tensor) -> float | None:
+        nonlocal left
+        cost = len(rows) * (CALLS_PER_STEP.get(solver, 2) * (len(grid) - 2) + 1)
+        if cost > left:
+            return None
+        left -= cost
+        difference = (field_.solve(solver, rows, grid) - ends).flatten(1).double()
+        return float(difference.square().mean(1).sqrt().mean())
+
+    return measure
+
+
+def _equivalents(
+    trials: Mapping[int, list[Trial]],
+    chosen: Mapping[int, str],
+    baselines: Mapping[str, Schedule],
+    refined: Refined | None,
+    measure: Callable[[Tensor], float | None],
+) -> dict[int, tuple[str, float]]:
+    """{steps: (best stock schedule, steps at which it is as accurate as the choice)}, where measured errors tell."""
+    found = {}
+    for n, name in chosen.items():
+        own = next(t for t in trials[n] if t.name == name)
+        rival = next((t for t in trials[n] if t.name in baselines), None)
+        if name in baselines or rival is None or len(rival.errors) < len(own.errors):
+            continue
+        known = {m: t.mean for m, ts in trials.items() for t in ts if t.name == rival.name and len(t.sigmas) == m + 1}
+        steps = equivalent_steps(own.mean, known)
+        if steps is None and refined is not None and own.mean < rival.mean and n == rival.steps:
+            known |= measured_equivalent(refined, own, rival, baselines[rival.name], measure)
+            steps = equivalent_steps(own.mean, known)
+        if steps is not None:
+            found[n] = (rival.name, round(steps, 2))
+    return found
 
 
 def _check_inputs(noise: Tensor, steps: Sequence[int], solver: str, method: str) -> list[int]:
@@ -157,81 +224,3 @@ def _check_inputs(noise: Tensor, steps: Sequence[int], solver: str, method: str)
 
 def _maker(density: Density, skip: float) -> Schedule:
     return lambda n: torch.tensor([*density.grid(n, skip), 0.0], dtype=torch.float32)
-
-
-def _choose(trials: list[Trial], learned: list[str], baselines: set[str]) -> Trial:
-    """The best on the pilot; among learned ones the likelier (earlier) unless another is clearly better.
-
-    Some twenty trajectories cannot tell candidates apart that differ by less than PILOT_NOISE. A learned one that
-    does not reach the best baseline's mean error is never taken for it.
-    """
-    full = max(len(t.errors) for t in trials)
-    tested = [t for t in trials if len(t.errors) == full]
-    best = min(tested, key=lambda t: t.mean)
-    stock = min((t.mean for t in tested if t.name in baselines), default=float("inf"))
-    if best.name in baselines:
-        return best
-    limit = min(stock, best.mean * (1 + PILOT_NOISE))
-    rank = {name: i for i, name in enumerate(learned)}
-    good = [t for t in tested if t.name not in baselines and t.mean <= limit]
-    return min(good, key=lambda t: (rank.get(t.name, len(rank)), t.mean))  # blends last
-
-
-def _verdict(trials: Mapping[int, list[Trial]], chosen: Mapping[int, str], baselines: set[str]) -> str:
-    """One plain sentence a step count: what was chosen and how it compares with the best stock schedule."""
-    parts = []
-    for n, name in chosen.items():
-        stock = [t for t in trials[n] if t.name in baselines]
-        if name in baselines or not stock:
-            parts.append(f"at {n} steps the stock schedule {name} is best and is used")
-            continue
-        own, rival = (t for t in (next(t for t in trials[n] if t.name == name), stock[0]))
-        if own.mean > rival.mean:  # only a stock grid with more steps than asked can be ahead of the choice
-            extra = len(rival.sigmas) - 1 - n
-            parts.append(f"at {n} steps {name} is best; the stock {rival.name} is ahead, but takes {extra:+d} step(s)")
-            continue
-        gain = 100 * (1 - own.mean / rival.mean) if rival.mean else 0.0
-        parts.append(
-            f"at {n} steps the learned schedule's error is {gain:.0f} % below that of the best stock one, {rival.name}"
-        )
-    text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "."
-
-
-class _Monitor:
-    """Counts evaluations and tells the callback."""
-
-    def __init__(self, callback: Callable[[FitProgress], None] | None):
-        self.callback = callback
-        self.done = self.total = 0
-        self.stage, self.message = "reference", ""
-        self.sigmas: list[float] | None = None
-        self.errors: dict[str, float] = {}
-
-    def expect(self, fit_rows: int, pilot_rows: int, counts: Sequence[int], candidates: int, calls: int) -> None:
-        """An upper estimate: all candidates in round one, three of them to the end."""
-        runs = calls * sum(counts) * (2 * candidates + 3 * pilot_rows)
-        self.total = 210 * fit_rows + REFERENCE_NODES * pilot_rows + runs
-
-    def enter(self, stage: str, message: str) -> None:
-        self.stage, self.message = stage, message
-        self.tell()
-
-    def spend(self, evaluations: int) -> None:
-        self.done += evaluations
-        self.tell()
-
-    def show(self, sigmas: Tensor) -> None:
-        self.sigmas = [float(v) for v in sigmas]
-        self.tell()
-
-    def show_trials(self, trials: Mapping[int, list[Trial]]) -> None:
-        largest = [t for t in trials[max(trials)] if t.errors]
-        self.errors = {t.name: t.mean for t in largest}
-        if largest:
-            self.show(min(largest, key=lambda t: (-len(t.errors), t.mean)).sigmas)
-
-    def tell(self) -> None:
-        if self.callback is not None:
-            total = max(self.total, self.done)
-            self.callback(FitProgress(self.stage, self.done, total, self.sigmas, self.message, dict(self.errors)))

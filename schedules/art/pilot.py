@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.grid import check_sigmas
+from ...samplers.solvers import CALLS_PER_STEP
 from .trajectories import Field
 
 # Rounds of the elimination: trajectories used so far, and how many times the best mean error a candidate may
@@ -19,7 +20,7 @@ REFERENCE_NODES = 64
 BLEND_FROM = 5  # trajectories after which the leaders are blended
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """One candidate at one step count. errors: end error of each trajectory run so far."""
 
@@ -43,6 +44,9 @@ def run_pilot(
     steps: Sequence[int],
     solver: str,
     on_round: Callable[[dict[int, list[Trial]]], None],
+    *,
+    blend: bool = True,
+    allowance: float = float("inf"),
 ) -> dict[int, list[Trial]]:
     """End errors |x_end - reference| (root mean square over a sample's values) of each candidate.
 
@@ -54,18 +58,27 @@ def run_pilot(
         rows: trajectories of the field. ends: (len(rows), ...) their reference end points.
         candidates: name -> function of the step count giving its grid, or None where it has none.
         baselines: names of those candidates that are stock schedules.
+        blend: whether to try blends.
+        allowance: model evaluations it may spend; where a round would cost more, the worst are dropped before it,
+            and it ends where not even the best and the best baseline can go on. The first round is always made.
 
     Returns:
         {steps: trials, best first; dropped ones after those left}.
     """
     trials = {n: [t for name, make in candidates.items() if (t := _trial(name, make, n))] for n in steps}
     alive = {n: list(ts) for n, ts in trials.items()}
-    done, blended = 0, False
+    done, blended, spent = 0, not blend, 0
     for wanted, tolerance in (*ROUNDS, (len(rows), float("inf"))):
         until = min(wanted, len(rows))
         if until <= done:
             continue
         batch = list(range(done, until))
+        if done:
+            share = (allowance - spent) / len(batch)
+            if share < sum(_cost(solver, t) for n in steps for t in _leaders(alive[n], baselines)):
+                break
+            _drop_to(alive, share, solver, baselines)
+        spent += len(batch) * sum(_cost(solver, t) for n in steps for t in alive[n])
         for n in steps:
             for trial in alive[n]:
                 end = field.solve(solver, [rows[i] for i in batch], trial.sigmas)
@@ -84,6 +97,31 @@ def run_pilot(
                 alive[n] += blends
         on_round(trials)
     return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.mean)) for n in steps}
+
+
+def _cost(solver: str, trial: Trial) -> int:
+    """Model evaluations of one trajectory: the last step, to sigma 0, is one call with every solver."""
+    return CALLS_PER_STEP.get(solver, 2) * (len(trial.sigmas) - 2) + 1
+
+
+def _leaders(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
+    """The best and the best baseline: what a round cannot do without."""
+    best = min(alive, key=lambda t: t.mean)
+    rival = min((t for t in alive if t.name in baselines), key=lambda t: t.mean, default=best)
+    return [best] if rival is best else [best, rival]
+
+
+def _drop_to(alive: dict[int, list[Trial]], share: float, solver: str, baselines: Set[str]) -> None:
+    """Drop the relatively worst of all step counts until a trajectory of each of the others costs at most share."""
+    while sum(_cost(solver, t) for ts in alive.values() for t in ts) > share:
+        spare = [
+            (t.mean / min(u.mean for u in ts), n, t)
+            for n, ts in alive.items()
+            for t in ts
+            if t not in _leaders(ts, baselines)
+        ]
+        _, n, worst = max(spare, key=lambda item: item[0])
+        alive[n] = [t for t in alive[n] if t is not worst]
 
 
 def _blends(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
@@ -109,6 +147,6 @@ def _trial(name: str, make: Callable[[int], Tensor | None], steps: int) -> Trial
         grid = make(steps)
         if grid is None or check_sigmas(grid)[-1] != 0:
             return None
-    except (ValueError, ArithmeticError, IndexError):
+    except (ValueError, ArithmeticError, LookupError):
         return None
     return Trial(name, steps, torch.as_tensor(grid).float().cpu())

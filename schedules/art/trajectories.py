@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from torch import Tensor
 from ...samplers.evaluation import PairEvaluator
 from ...samplers.noise_process import NoiseProcess
 from ...samplers.solvers import resolve_solver
+from .tau import TauAxis
 
 
 class Field:
@@ -30,6 +32,7 @@ class Field:
         self.process = NoiseProcess.of(model)
         self.on_spent = on_spent
         self.max_batch: int | None = None
+        self.seconds = 0.0  # spent in the model so far
 
     def start(self, rows: Sequence[int], sigma: float) -> Tensor:
         """(len(rows), ...) pure noise at level sigma."""
@@ -63,6 +66,7 @@ class FieldRows:
 
     def evaluate(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoised at several levels: x (levels, rows, ...), sigma (levels, rows)."""
+        began = time.monotonic()
         evaluator = PairEvaluator(self.field.model, self.args, max_batch=self.field.max_batch, split_rows=True)
         out = evaluator.evaluate(x, sigma)
         self.field.max_batch = evaluator.max_batch
@@ -71,6 +75,7 @@ class FieldRows:
                 f"the model returned NaN or inf at sigma {float(sigma.flatten()[0]):g}; a schedule cannot be learned "
                 "from it (half precision overflow or a broken checkpoint are the usual causes)"
             )
+        self.field.seconds += time.monotonic() - began
         self.field.on_spent(evaluator.evaluations)
         return out
 
@@ -92,27 +97,21 @@ class Reference:
 
 
 def log_uniform_nodes(nodes: int, sigma_min: float, sigma_max: float, process: NoiseProcess) -> Tensor:
-    """Nodes uniform in tau = log sigma, for flow log(sigma / (1.002 - sigma)): (nodes,) float64, descending."""
-    ceiling = 1.002 * max(sigma_max, 1.0) if process.kind == "flow" else math.inf
-
-    def tau(sigma: float) -> float:
-        return math.log(sigma) if ceiling == math.inf else math.log(sigma / (ceiling - sigma))
-
-    line = torch.linspace(tau(sigma_max), tau(sigma_min), nodes, dtype=torch.float64)
-    levels = line.exp() if ceiling == math.inf else ceiling * torch.sigmoid(line)
-    levels[0], levels[-1] = sigma_max, sigma_min
-    return levels
+    """Nodes uniform in tau (see tau.py): (nodes,) float64, descending from sigma_max to sigma_min."""
+    return TauAxis.of(process, sigma_min, sigma_max).nodes(nodes)
 
 
 def solve_reference(field: Field, rows: Sequence[int], nodes: Tensor) -> Reference:
-    """DPM++ 2M (Lu et al. 2022, arXiv 2211.01095) on fine nodes and then to 0, keeping every state.
+    """Third-order exponential Adams march on fine nodes and then to 0, keeping every state.
 
+    DPM++ 2M (Lu et al. 2022, arXiv 2211.01095) with one more past value: D is the parabola in log sigma through
+    the last three nodes, integrated exactly (Hochbruck & Ostermann 2010, "Exponential integrators", sec. 2.5).
     One evaluation a node and row.
     """
     model = FieldRows(field, rows)
     x = field.start(rows, float(nodes[0]))
     states, outputs = [], []
-    previous: tuple[Tensor, float] | None = None
+    past: list[tuple[Tensor, float]] = []  # (D, log sigma), newest first
     levels = [float(v) for v in nodes] + [0.0]
     for s, q in pairwise(levels):
         denoised = model.evaluate(x[None], x.new_full((1, len(rows)), s))[0]
@@ -121,14 +120,30 @@ def solve_reference(field: Field, rows: Sequence[int], nodes: Tensor) -> Referen
         if q == 0:
             x = denoised
             break
-        h = math.log(s / q)
-        guess = denoised
-        if previous is not None:
-            ratio = h / previous[1]
-            guess = denoised + 0.5 * ratio * (denoised - previous[0])
-        x = (q / s) * x + (1 - q / s) * guess
-        previous = (denoised, h)
+        past = [(denoised, math.log(s)), *past[:2]]
+        x = (q / s) * x
+        for (value, _), weight in zip(past, adams_weights([t for _, t in past], math.log(q)), strict=True):
+            x = x + weight * value
     return Reference(tuple(rows), nodes, torch.stack(states), torch.stack(outputs), x)
+
+
+def adams_weights(past: Sequence[float], wanted: float) -> list[float]:
+    """Weights of the last one to three D (at log sigmas `past`, newest first) in the exact integral to `wanted`.
+
+    x(q) = (q / s) x(s) + sum_k weight_k D_k, with D the polynomial through them; the weights sum to 1 - q / s.
+    """
+    h = past[0] - wanted
+    m0 = -math.expm1(-h)  # m_k = integral of theta^k e^(theta - h) over 0..h, theta = -log sigma from the newest
+    m1 = h - m0
+    if len(past) == 1:
+        return [m0]
+    back = past[1] - past[0]
+    if len(past) == 2:
+        return [m0 + m1 / back, -m1 / back]
+    farther = past[2] - past[0]
+    bend = (h * h - 2 * m1 + back * m1) / farther  # Newton's theta (theta + back), over the outer distance
+    gap = farther - back
+    return [m0 + m1 / back + bend / back, -m1 / back - bend / back - bend / gap, bend / gap]
 
 
 def propagate(field: Field, reference: Reference, sources: Sequence[int], directions: Tensor, stride: int) -> Tensor:

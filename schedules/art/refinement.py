@@ -1,0 +1,184 @@
+"""The refined method as a whole: what it may spend, on how many trajectories, and what it hands to the pilot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...samplers.grid import check_sigmas
+from ..stock import Schedule
+from .bench import Bench, Run
+from .curve import ArtSchedule
+from .loops import dpmpp_2m
+from .monitor import Monitor
+from .pilot import Trial
+from .refine import Refinement, run_cost
+from .trajectories import Field
+
+ROWS = 12  # trajectories refined on
+FEWEST_ROWS = 6
+NODES = 64  # of a reference trajectory
+BUDGETS = {1: 2450, 2: 3675, 3: 4900}  # model evaluations by how many step counts, reference included
+ROUNDS = 7  # real runs a step count should get at least: fewer trajectories before fewer runs
+FAR = 4  # how many times as many steps the equivalent of a schedule is looked for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rows: trajectories. runs: evaluations left for real runs after the reference."""
+
+    rows: int
+    runs: int
+
+    @classmethod
+    def of(cls, rows: int, counts: Sequence[int], solver: str) -> Plan:
+        """As many trajectories, of `rows` at hand, as leave every step count its runs."""
+        budget = BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3))
+        for wanted in range(min(rows, ROWS), 0, -1):
+            left = budget - NODES * wanted
+            if wanted <= FEWEST_ROWS or left >= ROUNDS * sum(run_cost(solver, n, wanted) for n in counts):
+                return cls(wanted, left)
+        raise ValueError(f"there are {rows} trajectories; a fit needs at least one")
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What a refinement found: candidates for the pilot, and the bench to predict with."""
+
+    candidates: dict[str, Schedule]
+    runs: dict[int, Run]
+    refinement: Refinement
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def fit_refined(
+    field_: Field,
+    rows: Sequence[int],
+    bounds: tuple[float, float],
+    solver: str,
+    counts: Sequence[int],
+    baselines: Mapping[str, Schedule],
+    monitor: Monitor,
+    *,
+    free_start: bool = True,
+) -> Refined:
+    """Refine a grid for each step count on the given trajectories (see refine.py).
+
+    Candidates: "refined", the best measured grid of each step count; with several step counts also "refined_curve",
+    the one of these curves that is predicted best over all of them, resampled.
+    """
+    began, in_model = time.monotonic(), field_.seconds
+    plan = Plan.of(len(rows), counts, solver)
+    rivals = {n: _rivals(baselines, n) for n in counts}
+    monitor.enter("refine", "solving the reference trajectories finely")
+    bench = Bench(field_, rows[: plan.rows], *bounds, NODES)
+
+    def on_run(steps: int) -> None:
+        last, best = bench.runs[-1], bench.best(solver, steps)
+        what = f"the stock {last.name}" if last.name else "a new grid"
+        line = f"{steps} steps: {what} measured {last.mean:.4g}, best so far {best.mean:.4g}"
+        shown = [r for r in bench.runs if r.steps == counts[-1]]
+        if shown:
+            errors = {r.name or "refined": r.mean for r in sorted(shown, key=lambda r: -r.mean)}
+            monitor.show(bench.best(solver, counts[-1]).sigmas, errors, line)
+
+    refinement = Refinement(bench, solver, rivals, plan.runs, free_start, on_run)
+    runs = refinement.refine()
+    candidates: dict[str, Schedule] = {"refined": lambda n: runs[n].sigmas.float()}
+    if len(counts) > 1:
+        curve = _one_curve(refinement, runs, bounds, field_.process.kind)
+        candidates["refined_curve"] = curve.sigmas
+    report: dict[str, Any] = {
+        "rows": plan.rows,
+        "runs": len(bench.runs),
+        "surrogate": refinement.history,
+        "predicted": {n: _predictions(refinement, n, candidates, rivals[n]) for n in counts},
+        "start": {n: _start_cost(bench, run) for n, run in runs.items()},
+    }
+    report["surrogate_seconds"] = round(time.monotonic() - began - (field_.seconds - in_model), 3)
+    return Refined(candidates, runs, refinement, report)
+
+
+def measured_equivalent(
+    refined: Refined,
+    own: Trial,
+    rival: Trial,
+    make: Schedule,
+    measure: Callable[[Tensor], float | None],
+) -> dict[int, float]:
+    """The rival's measured error at a step count where it should be as accurate as `own`, or nothing.
+
+    The surrogate proposes the step count. measure: really runs a grid on the pilot's trajectories; None where that
+    would cost too much. Where the rival still falls short there, one further step count is tried.
+    """
+    known: dict[int, float] = {}
+    grids = {m: g for m in range(own.steps + 1, FAR * own.steps + 1) if (g := usable(make, m)) is not None}
+    refinement = refined.refinement
+    here = refinement.predict(own.steps, {"": rival.sigmas.double()})[""]
+    wanted = own.mean / rival.mean
+    for m, grid in grids.items():
+        if refinement.predict(own.steps, {"": grid.double()})[""] / here > wanted:
+            continue
+        error = measure(grid)
+        if error is None:
+            break
+        known[m] = error
+        if error <= own.mean or len(known) == 2:
+            break
+        wanted *= 0.95 * own.mean / error
+    return known
+
+
+def usable(make: Schedule, steps: int) -> Tensor | None:
+    """A schedule's grid if it has exactly this many steps and ends in 0."""
+    try:
+        grid = make(steps)
+        good = grid is not None and len(grid) == steps + 1 and check_sigmas(grid)[-1] == 0
+    except (ValueError, ArithmeticError, LookupError):
+        return None
+    return torch.as_tensor(grid).float().cpu() if good else None
+
+
+def _rivals(baselines: Mapping[str, Schedule], steps: int) -> dict[str, Tensor]:
+    found = {name: usable(make, steps) for name, make in baselines.items()}
+    return {name: grid.double() for name, grid in found.items() if grid is not None}
+
+
+def _one_curve(refinement: Refinement, runs: Mapping[int, Run], bounds: tuple[float, float], kind: str) -> ArtSchedule:
+    """The measured curve whose resampled grids are predicted best over all step counts (mean log error)."""
+    curves = {}
+    for n, run in runs.items():
+        knots = tuple(float(v) for v in run.sigmas[:-1])
+        curve = ArtSchedule(((n, knots),), refinement.solver, kind, *bounds)
+        score = 0.0
+        for m in runs:
+            score += torch.tensor(refinement.predict(m, {"": curve.sigmas(m).double()})[""]).log().item()
+        curves[score] = curve
+    return curves[min(curves)]
+
+
+def _predictions(
+    refinement: Refinement, steps: int, candidates: Mapping[str, Schedule], rivals: Mapping[str, Tensor]
+) -> dict[str, float]:
+    grids = {name: make(steps).double() for name, make in candidates.items()}
+    return refinement.predict(steps, {**grids, **rivals})
+
+
+def _start_cost(bench: Bench, run: Run) -> dict[str, float]:
+    """The first sigma, and the error that starting there leaves however finely one solves from it (predicted).
+
+    Noise scaled to a lower sigma lacks what the model would have shaped above it.
+    """
+    axis, first = bench.axis, float(run.sigmas[0])
+    taus = torch.linspace(axis.tau(min(first, axis.sigma_max)), axis.low, NODES, dtype=torch.float64)
+    surrogate = bench.surrogate(run.solver, run.steps)
+    with torch.inference_mode(False), torch.no_grad():
+        sigmas = axis.sigmas(taus)[None]
+        end = dpmpp_2m(surrogate.denoise, surrogate.path.noise[:, None] * sigmas[:, 0, None], sigmas)
+        error = (end[:, 0] - surrogate.path.end).norm(dim=1).mean() / surrogate.path.values**0.5
+    return {"sigma": first, "of_sigma_max": first / axis.sigma_max, "error": float(error), "of_error": run.mean}
