@@ -6,9 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..samplers.randomized_midpoint import MEASURES
+from ..samplers.langevin import MAX_STRENGTH, STRENGTH
+from ..samplers.randomized_midpoint import MEASURES, PRESETS
 from . import host
 from .schema import MEASURE_TIP, SAMPLER_CATEGORY, build
+
+CUSTOM = "custom"  # the choice that means no preset
 
 
 class SamplerRandomizedMidpoint(io.ComfyNode):
@@ -23,8 +26,8 @@ class SamplerRandomizedMidpoint(io.ComfyNode):
             category=SAMPLER_CATEGORY,
             description="A two-call solver that takes each step with the model's answer at a randomly "
             "placed level inside it, so that errors average out instead of adding up. 2 model calls a step, "
-            "1 for the last.",
-            search_aliases=["randomized midpoint", "random midpoint"],
+            "1 for the last; a corrector, off by default, costs more.",
+            search_aliases=["randomized midpoint", "random midpoint", "langevin corrector", "predictor corrector"],
             inputs=[
                 build(
                     io.Combo.Input, "measure", options=list(MEASURES), default="sigma", tooltip=MEASURE_TIP,
@@ -39,14 +42,42 @@ class SamplerRandomizedMidpoint(io.ComfyNode):
                     tooltip="Mirror the midpoint of every second step around the middle, so that "
                     "neighbouring errors cancel.",
                 ),
+                build(
+                    io.Combo.Input, "preset", options=[CUSTOM, *PRESETS], default=CUSTOM, optional=True,
+                    tooltip="custom: the inputs of this node count. paper: the published method (ou, spread 1, "
+                    "antithetic off, corrector on), whatever measure, spread and antithetic say.",
+                ),
+                build(
+                    io.Int.Input, "corrector_steps", default=0, min=0, max=50, optional=True, advanced=True,
+                    tooltip="Corrector: after each step, redraw part of the noise this many times at the level "
+                    "reached. One more model call each. 0: off (the paper preset then makes 1).",
+                ),
+                build(
+                    io.Float.Input, "corrector_strength", default=STRENGTH, min=0.0, max=MAX_STRENGTH, step=0.01,
+                    optional=True, advanced=True,
+                    tooltip="How much of the noise one corrector step redraws. Higher mends more and is less "
+                    "exact; 0.25 to 1 is sensible, 0 is off.",
+                ),
             ],
             outputs=[io.Sampler.Output()],
         )  # fmt: skip
         return schema
 
     @classmethod
-    def execute(cls, measure: str, spread: float, antithetic: bool = True) -> io.NodeOutput:
-        options: dict[str, Any] = {"measure": measure, "spread": spread, "antithetic": antithetic}
+    def execute(
+        cls,
+        measure: str,
+        spread: float,
+        antithetic: bool = True,
+        preset: str = CUSTOM,
+        corrector_steps: int = 0,
+        corrector_strength: float = STRENGTH,
+    ) -> io.NodeOutput:
+        options: dict[str, Any] = {"corrector_steps": corrector_steps, "corrector_strength": corrector_strength}
+        if preset == CUSTOM:
+            options |= {"measure": measure, "spread": spread, "antithetic": antithetic}
+        else:
+            options["preset"] = preset
         return io.NodeOutput(host.sampler(host.sampler_function("randomized_midpoint"), **options))
 
 

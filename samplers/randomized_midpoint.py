@@ -140,12 +140,13 @@ def sample_randomized_midpoint(
     The last step to 0 is x' = D(x, s). After each step to q > 0 the corrector, off by default, makes n substeps
     of underdamped Langevin dynamics at level q (see langevin.py).
 
-    Strong order 1.5 (spread 0: 2); 2 N - 1 model calls for N steps to 0, and n (N - 1) more with the corrector.
+    Strong order 1.5 (spread 0, or antithetic pairs: 2). 2 N - 1 model calls for N steps to 0, and n (N - 1) more
+    with the corrector.
     Also known as the Shen-Lee midpoint. Without the corrector no noise is added, only the evaluation level is
     random. On smooth exact problems a deterministic second-order step has the smaller error of one picture; this
     one's merit is the distribution of pictures at few calls, best on a learned grid with the default spread 0.6 and
     antithetic pairs (measured by us). The corrector draws another picture of the same law: it mends coarse steps of
-    the paper's own draws, but more steps mend them at fewer calls.
+    the paper's own draws, but as many calls spent on more steps mend them as well.
 
     Args:
         model, x, sigmas, extra_args, callback, disable: as in k-diffusion. extra_args["seed"] seeds the draws.
