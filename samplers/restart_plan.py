@@ -54,9 +54,14 @@ class Churn:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole run. notes: what a budget changed on the way; warnings: what the user asked for and does not get."""
+    """A whole run.
+
+    grid_steps: steps of the (perhaps shortened) main grid, without levels inserted for restarts. notes: what is good
+    to know; warnings: what the user asked for and does not get.
+    """
 
     pieces: tuple[Piece, ...]
+    grid_steps: int
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -176,9 +181,9 @@ def fit_into(
 ) -> Plan:
     """The run that costs at most `budget` model calls: main grid and restarts share them.
 
-    The main grid is resampled to as many steps as fit, but keeps half of them. If that is not enough, restarts
-    are made smaller: first the repeats of the one that has most, then the levels N_restart of the one that has
-    most (down to 3), then the last one is left out. Only when none is left does the main grid go below half.
+    The main grid is resampled to as many steps as fit, but keeps half of those that the budget holds without
+    restarts. If that is not enough, restarts are made smaller: first the repeats of the one that has most, then
+    the levels N_restart of the one that has most (down to 3), then the highest one is left out.
 
     Args:
         budget: model calls. sigmas: the user's grid. intervals: restarts inside it (see keep_inside).
@@ -189,21 +194,19 @@ def fit_into(
     """
     steps = len(sigmas) - 1
     changed = list(intervals)
-    fewest = math.ceil(steps * MAIN_SHARE)
-    while True:
-        count = _longest_main(budget, sigmas, changed, process, cost, churn, fewest if changed else 1)
-        if count:
-            break
-        if not changed:
-            least = cost(lay_out(resample(sigmas, 1), [], process))
-            raise ValueError(f"budget is {budget} model calls; the shortest run with this solver needs {least}")
+    alone = _longest_main(budget, sigmas, [], process, cost, churn, 1)
+    if not alone:
+        least = cost(lay_out(resample(sigmas, 1), [], process))
+        raise ValueError(f"budget is {budget} model calls; the shortest run with this solver needs {least}")
+    fewest = math.ceil(alone * MAIN_SHARE)
+    while not (count := _longest_main(budget, sigmas, changed, process, cost, churn, fewest)):
         changed = _smaller(changed)
     notes = []
     if count < steps:
         notes.append(f"the main run is shortened from {steps} to {count} steps to stay within {budget} model calls")
     warnings = _say_changes(intervals, changed, budget)
     pieces = lay_out(resample(sigmas, count), changed, process, churn)
-    return Plan(tuple(pieces), tuple(notes), tuple(warnings))
+    return Plan(tuple(pieces), count, tuple(notes), tuple(warnings))
 
 
 def _longest_main(
@@ -231,7 +234,8 @@ def _smaller(intervals: list[Interval]) -> list[Interval]:
     widest = max(intervals, key=lambda v: v.nodes)
     if widest.nodes > FEWEST_LEVELS:
         return [replace(v, nodes=v.nodes - 1) if v is widest else v for v in intervals]
-    return intervals[:-1]
+    highest = max(intervals, key=lambda v: v.low)
+    return [v for v in intervals if v is not highest]
 
 
 def _say_changes(before: Iterable[Interval], after: Iterable[Interval], budget: int) -> list[str]:

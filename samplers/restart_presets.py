@@ -102,15 +102,17 @@ def resolve_preset(name: str, sigmas: Sequence[float], process: NoiseProcess, mo
     preset, steps = PRESETS[name], len(sigmas) - 1
     if name == "a1111":
         segments = a1111_segments(steps)
-        notes = [] if segments else [f"a1111 makes no restart below 20 steps (this run has {steps})"]
+        notes = [] if segments else [f"preset a1111 makes no restart below 20 steps (this run has {steps})"]
     elif name == "auto":
         low, high = sigma_range(model, sigmas, process)
         segments = auto_segments(low, high, extra_steps if steps >= AUTO_FEWEST_STEPS else 0)
-        notes = [] if segments else [f"auto makes no restart here ({steps} steps, levels {low:.3g} to {high:.3g})"]
+        notes = (
+            [] if segments else [f"preset auto makes no restart here ({steps} steps, levels {low:.3g} to {high:.3g})"]
+        )
     else:
         segments = preset.segments
         published = preset.steps in (None, steps)
-        notes = [] if published else [f"{name} was published for {preset.steps} steps (this run has {steps})"]
+        notes = [] if published else [f"preset {name} was published for {preset.steps} steps (this run has {steps})"]
     return Chosen(preset, segments, tuple(notes))
 
 

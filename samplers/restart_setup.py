@@ -103,10 +103,16 @@ def set_up(request: Request, model: Any, levels: Sequence[float], with_calls: bo
     if churn.amount < request.churn:
         warnings.append(f"churn {request.churn:g} is lowered to sqrt(2) - 1, the most that makes sense")
     if limit is None:
-        plan = Plan(tuple(lay_out(levels, intervals, process, churn)))
+        plan = Plan(tuple(lay_out(levels, intervals, process, churn)), len(levels) - 1)
     else:
         plan = fit_into(limit, levels, intervals, process, cost, churn)
-    plan = replace(plan, notes=notes + plan.notes, warnings=(*warnings, *plan.warnings))
+    notes += plan.notes
+    inserted = plan.main_steps - plan.grid_steps
+    if inserted:
+        notes += (
+            f"{inserted} {'level' if inserted == 1 else 'levels'} inserted into the steps for restarts to end at",
+        )
+    plan = replace(plan, notes=notes, warnings=(*warnings, *plan.warnings))
     calls = cost(plan.pieces) if with_calls or plugged or limit is not None else None
     for warning in plan.warnings:
         log.warning("%s", warning)
