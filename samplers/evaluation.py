@@ -2,62 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# model_options / conditioning entries that a host's model call evaluates per sample. Whatever else is found
-# there may read sigma[0] for the whole batch, so levels are then evaluated one by one.
-_BATCHABLE_OPTIONS = {"transformer_options", "sampler_cfg_rescale", "disable_cfg1_optimization", "multigpu_clones"}
-_BATCHABLE_CONDITIONS = {
-    "pooled_output", "model_conds", "cross_attn", "uuid", "strength", "default", "width", "height", "crop_w", "crop_h",
-    "target_width", "target_height", "guidance", "aesthetic_score", "prompt_type", "attention_mask", "negative",
-}  # fmt: skip
+from .memory import is_out_of_memory, release_memory, samples_that_fit, spread_args
+from .obstacles import batching_obstacle
 
+__all__ = ["PairEvaluator", "batching_obstacle", "is_out_of_memory"]
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception is an accelerator's (or the host's) out-of-memory error."""
-    return isinstance(error, torch.cuda.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "out of memory" in str(error).lower()
-    )
-
-
-def batching_obstacle(model: Any, extra_args: Mapping[str, Any]) -> str | None:
-    """Why several sigmas must not share a batch for this call, in plain words, or None.
-
-    A model alone takes a sigma per sample; masks, time-ranged conditioning, ControlNets, hooks and foreign
-    wrappers around it may not.
-    """
-    if extra_args.get("denoise_mask") is not None:
-        return "an inpainting mask is in use"
-    options = extra_args.get("model_options") or {}
-    for key, value in options.items():
-        if key not in _BATCHABLE_OPTIONS and value:
-            return f"model option {key!r} is in use"
-    for key, value in (options.get("transformer_options") or {}).items():
-        if key in {"patches", "patches_replace", "wrappers", "callbacks"} and _holds_anything(value):
-            return f"transformer option {key!r} is in use"
-    for name, conditions in (getattr(getattr(model, "inner_model", None), "conds", None) or {}).items():
-        for condition in conditions or ():
-            for key, value in condition.items():
-                if key not in _BATCHABLE_CONDITIONS and value is not None:
-                    return f"{name} conditioning has {key!r}"
-    return None
-
-
-def _holds_anything(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_holds_anything(v) for v in value.values())
-    return bool(value)
+log = logging.getLogger(__name__)
 
 
 class PairEvaluator:
     """Evaluates a denoiser at several levels at once and keeps count.
 
-    calls: model calls made. evaluations: samples sent through the model (one sample once = one).
-    rounds: evaluate() calls, i.e. sequential depth.
+    calls: model calls that returned. evaluations: samples sent through the model (one sample once = one).
+    rounds: evaluate() calls, i.e. sequential depth. obstacle: why levels must not share a batch, in plain words,
+    or None; known for good once the first call has shown the batch size. max_batch: the most samples in one
+    call, as given, as the host's free memory allows, or as out-of-memory errors have taught. spread: whether the
+    host spreads a round over several devices.
     """
 
     def __init__(
@@ -77,6 +44,10 @@ class PairEvaluator:
         self.max_batch = max_batch
         self.split_rows = split_rows
         self.calls = self.evaluations = self.rounds = 0
+        self.spread = False
+        self._batch: int | None = None
+        self._args = self.extra_args
+        self._asked = False
 
     def evaluate(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoised at R levels of a batch of B.
@@ -87,9 +58,13 @@ class PairEvaluator:
         Returns:
             (R, B, ...). The same to rounding however the work is split. After an out-of-memory error the chunk
             is halved (down to one level, or one sample) and the work done again.
+
+        Raises:
+            Whatever the model raises; an out-of-memory error only when the smallest chunk does not fit.
         """
         self.rounds += 1
         levels, batch = x.shape[:2]
+        self._prepare(x)
         # sigma-major: all samples of the first level, then of the second; per-sample conditioning tiles so.
         flat, flat_sigma = x.flatten(0, 1), sigma.flatten().to(x)
         unit = 1 if self.split_rows else batch
@@ -104,19 +79,38 @@ class PairEvaluator:
             try:
                 outputs.append(self._call(flat, flat_sigma, start, stop, batch))
             except Exception as error:
-                if not is_out_of_memory(error) or chunk <= unit:
+                if not is_out_of_memory(error) or stop - start <= unit:
                     raise
                 chunk = max(unit, (stop - start) // 2 // unit * unit)
                 self.max_batch = chunk
+                log.info("out of memory: going on with %d samples in one model call", chunk)
             else:
                 start = stop
                 continue
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-        return torch.cat(outputs).reshape(x.shape)
+            release_memory()  # out of the except block, which would keep the failed call's tensors alive
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).reshape(x.shape)
+
+    def _prepare(self, x: Tensor) -> None:
+        """What depends on the batch size, once; and how much fits, once there is a choice."""
+        levels, batch = x.shape[:2]
+        if batch != self._batch:
+            self._batch = batch
+            self.obstacle = batching_obstacle(self.model, self.extra_args, batch)
+            self._args = self.extra_args
+            if self.obstacle is None and not self.split_rows:
+                self._args = spread_args(self.model, self.extra_args, batch) or self.extra_args
+            self.spread = self._args is not self.extra_args
+        if levels > 1 and not self._asked:
+            self._asked = True
+            if self.obstacle:
+                log.info("the midpoints of a step are evaluated one by one: %s", self.obstacle)
+            elif not self.spread:
+                fitting = samples_that_fit(self.model, x[0])
+                if fitting is not None:
+                    self.max_batch = fitting if self.max_batch is None else min(self.max_batch, fitting)
 
     def _call(self, x: Tensor, sigma: Tensor, start: int, stop: int, batch: int) -> Tensor:
-        args = self.extra_args
+        args = self._args
         if (start, stop) != (0, batch):
             rows = torch.arange(start, stop) % batch
             args = {k: _take(v, rows, batch) for k, v in args.items()}
