@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -30,7 +31,7 @@ class StepPlan:
     outer: Tensor
     outer_x: float
 
-    @property
+    @cached_property
     def field_is_denoised(self) -> bool:
         """Whether F is D itself ("inverse_sigma"), so that x at the midpoints is not needed."""
         return not self.fx.any()
@@ -80,6 +81,15 @@ def _flow_plan(s: float, q: float, position: Tensor) -> StepPlan:
     )  # fmt: skip
 
 
+def scale_field(plan: StepPlan) -> StepPlan:
+    """The same step with F = x + fd D, or F = D: one operation to form it, and no large numbers at small sigma."""
+    if plan.field_is_denoised:
+        return plan
+    return replace(
+        plan, fx=torch.ones_like(plan.fx), fd=plan.fd / plan.fx, inner=plan.inner * plan.fx, outer=plan.outer * plan.fx
+    )
+
+
 def first_field(plan: StepPlan, s: float, last: StepPlan | None) -> tuple[Tensor, Tensor]:
     """Weights of F at the midpoints before any of them was evaluated: F_i = a_i x + sum_k b_ik kept_k.
 
@@ -101,8 +111,8 @@ def first_field(plan: StepPlan, s: float, last: StepPlan | None) -> tuple[Tensor
         beyond = (plan.m.log() - level[1]) / (level[1] - level[0])
         line = torch.stack([-beyond, 1 + beyond], 1)
     zero = torch.zeros_like(plan.m)
-    if last.field_is_denoised:
-        return zero, denoised[:, None] * line
+    if plan.field_is_denoised:
+        return zero, line
     fx, fd, m = last.fx[-2:], last.fd[-2:], last.m[-2:]
     of_field = slope[:, None] * line / (fx * m)
     of_denoised = denoised[:, None] * line - of_field * (fx + fd)
@@ -115,14 +125,14 @@ def first_field(plan: StepPlan, s: float, last: StepPlan | None) -> tuple[Tensor
 class StepWeights:
     """A StepPlan with its start, in x's dtype and on its device; b = 1 where the batch shares weights, else B.
 
-    sigma: (R, B). factors: fx and fd of F = fx x + fd D, (R, b, 1, ...) each, or None where F = D.
+    sigma: (R, B). field_d: (R, b, 1, ...) fd of F = x + fd D, or None where F = D.
     The pairs (for x, for a stack of tensors) are used by combine(): start -> first midpoints from kept, inner ->
     midpoints from F, outer -> x' from F, guess -> x' from kept, before any sweep.
     cold: kept is D(x, s). keep_denoised: the next step wants D too.
     """
 
     sigma: Tensor
-    factors: tuple[Tensor, Tensor] | None
+    field_d: Tensor | None
     start: tuple[Tensor, Tensor]
     inner: tuple[Tensor, Tensor]
     outer: tuple[Tensor, Tensor]
@@ -132,11 +142,11 @@ class StepWeights:
 
     def field(self, middles: Tensor, denoised: Tensor) -> Tensor:
         """F at the midpoints, (R, B, ...); written over `middles`, or `denoised` itself."""
-        if self.factors is None:
+        if self.field_d is None:
             return denoised
         if denoised.untyped_storage().data_ptr() == middles.untyped_storage().data_ptr():
             denoised = denoised.clone()  # a model that hands back its own input
-        return middles.mul_(self.factors[0]).addcmul_(self.factors[1], denoised)
+        return middles.addcmul_(self.field_d, denoised)
 
 
 def combine(weights: tuple[Tensor, Tensor], x: Tensor, parts: Tensor) -> Tensor:
@@ -183,7 +193,7 @@ def plan_run(
     """
     batch = x.shape[0]
     plans = [
-        None if q == 0 else plan_step(measure, s, q, positions[:, i].T, process)
+        None if q == 0 else scale_field(plan_step(measure, s, q, positions[:, i].T, process))
         for i, (s, q) in enumerate(pairwise(levels))
     ]
     lasts = [
@@ -198,15 +208,15 @@ def plan_run(
         if plan is None:
             weights.append(None)
             continue
-        m, fx, fd, *pairs = (next(device) for _ in row)
+        m, fd, *pairs = (next(device) for _ in row)
         start, inner, outer, guess = zip(pairs[::2], pairs[1::2], strict=True)
         shape = (*m.shape, *[1] * (x.ndim - 1))
         # More than F of two midpoints (or of the only one) is F and D.
-        more = bool(after) and after[4].shape[1] > min(2, len(m))
+        more = bool(after) and after[3].shape[1] > min(2, len(m))
         weights.append(
             StepWeights(
                 sigma=m.expand(-1, batch),
-                factors=None if plan.field_is_denoised else (fx.view(shape), fd.view(shape)),
+                field_d=None if plan.field_is_denoised else fd.view(shape),
                 start=start, inner=inner, outer=outer, guess=guess, cold=last is None, keep_denoised=more,
             )
         )  # fmt: skip
@@ -214,12 +224,14 @@ def plan_run(
 
 
 def _row(plan: StepPlan, s: float, last: StepPlan | None) -> list[Tensor]:
-    """m, fx, fd, then the pairs start, inner, outer, guess of StepWeights."""
+    """m, fd, then the pairs start, inner, outer, guess of StepWeights."""
     field_x, field = first_field(plan, s, last)
     outer_x = torch.full_like(plan.outer[:1], plan.outer_x)
-    start = plan.inner_x + (plan.inner * field_x).sum(1), torch.einsum("ijb,jkb->ikb", plan.inner, field)
-    guess = outer_x + (plan.outer * field_x).sum(0), (plan.outer[:, None] * field).sum(0)[None]
-    return [plan.m, plan.fx, plan.fd, *start, plan.inner_x, plan.inner, outer_x, plan.outer[None], *guess]
+    rows = torch.cat([plan.inner, plan.outer[None]])  # midpoints 1 .. R, then x'
+    of_x = torch.cat([plan.inner_x, outer_x]) + (rows * field_x).sum(1)
+    of_kept = (rows[:, :, None] * field).sum(1)
+    start, guess = (of_x[:-1], of_kept[:-1]), (of_x[-1:], of_kept[-1:])
+    return [plan.m, plan.fd, *start, plan.inner_x, plan.inner, outer_x, plan.outer[None], *guess]
 
 
 def _move(tensors: list[Tensor], x: Tensor) -> list[Tensor]:
