@@ -1,6 +1,7 @@
 # make demo     fit a schedule to the tiny checkpoint, sample with everything, write demo/report.html
 # make test     lint, types, tests
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
+# make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make help     this list
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo test lint types comfyui clean
+.PHONY: help demo test lint types bench-samplers comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -24,6 +25,9 @@ test: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@cd $(VENV)/src && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy $(TYPED)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench-samplers: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/samplers.py
 
 comfyui: $(VENV)/.demo
 	@$(BIN)/python tests/comfyui/launch.py

@@ -1,0 +1,75 @@
+"""The sampler benchmark: `make bench-samplers`. Writes a page, a picture and bench/samplers.json."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+for folder in (ROOT / "tests", Path(__file__).parent):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import torch  # noqa: E402
+
+import part_parallel  # noqa: E402
+import part_randomized  # noqa: E402
+import part_restart  # noqa: E402
+from samplers_chart import chart  # noqa: E402
+from samplers_report import page  # noqa: E402
+
+PARTS: dict[str, tuple[Any, Callable[[str], dict[str, Any]], list[str]]] = {
+    "restart": (part_restart, part_restart.measure, list(part_restart.CASES)),
+    "randomized": (part_randomized, part_randomized.measure, list(part_randomized.PROBLEMS)),
+    "parallel": (part_parallel, part_parallel.measure, list(part_parallel.PROBLEMS)),
+}
+
+
+def work(part: str, name: str) -> tuple[dict[str, Any], float]:
+    """One case of one part, in a worker process; and the seconds it took."""
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    with torch.no_grad():
+        return PARTS[part][1](name), time.monotonic() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="worker processes, one torch thread each")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page and the picture")
+    options = parser.parse_args()
+    began = time.monotonic()
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
+        jobs = [(part, name, pool.submit(work, part, name)) for part, (_, _, names) in PARTS.items() for name in names]
+        results: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+        for part, name, job in jobs:
+            result, seconds = job.result()
+            results[part].append(result)
+            print(f"{time.monotonic() - began:6.0f} s  {part}: {name} ({seconds:.0f} s)", flush=True)
+    sections = {part: module.section(results[part]) for part, (module, _, _) in PARTS.items()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    picture = options.out / "samplers-benchmark.png"
+    chart(*(sections[part].numbers for part in PARTS)).quantize(128).save(picture, optimize=True)
+    text = page(list(sections.values()), picture.name, "make bench-samplers")
+    (options.out / "samplers-benchmark.md").write_text(text, encoding="utf-8")
+    (ROOT / "bench").mkdir(exist_ok=True)
+    record = {"sections": {part: asdict(s) for part, s in sections.items()}, "results": results}
+    (ROOT / "bench" / "samplers.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    for part in sections.values():
+        for target in part.targets:
+            if target.limit is not None:
+                print(f"{'met   ' if target.met else 'MISSED'} {target.value:5.2f} <= {target.limit:g}  {target.text}")
+    print(f"{time.monotonic() - began:.0f} s; {options.out / 'samplers-benchmark.md'}")
+
+
+if __name__ == "__main__":
+    main()
