@@ -43,7 +43,12 @@ def solver_in(sampler: Any) -> Callable[..., Tensor]:
 
 def _nowhere() -> Any:
     """What solvers look up on a model, without one: a plain Stable-Diffusion-like noise process."""
-    sampling = SimpleNamespace(noise_scale=1.0)
+
+    def noise_scaling(sigma: Any, noise: Tensor, latent: Tensor, max_denoise: bool = False) -> Tensor:
+        noised: Tensor = latent + sigma * noise
+        return noised
+
+    sampling = SimpleNamespace(noise_scale=1.0, noise_scaling=noise_scaling)
     core = SimpleNamespace(model_sampling=sampling)
     patcher = SimpleNamespace(model=core, get_model_object=lambda name: sampling)
     return SimpleNamespace(inner_model=SimpleNamespace(inner_model=core, model_patcher=patcher))

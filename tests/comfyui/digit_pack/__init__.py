@@ -1,4 +1,4 @@
-"""Test-only ComfyUI pack: conditioning that asks a tiny checkpoint for one digit.
+"""Test-only ComfyUI pack: conditioning that asks a tiny checkpoint for one digit; a counter of model calls.
 
 ComfyUI's own text encoders have nothing to say to these checkpoints (they come with an empty one).
 """
@@ -26,9 +26,51 @@ class DigitConditioning(io.ComfyNode):
         return io.NodeOutput([[torch.zeros(1, TOKENS, CONTEXT), {"pooled_output": pooled}]])
 
 
+class CountModelCalls(io.ComfyNode):
+    """Counts under `tag` how often the network runs; use a tag once, as ComfyUI caches nodes."""
+
+    counts = {}
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_CountModelCalls",
+            category="testing",
+            inputs=[io.Model.Input("model"), io.String.Input("tag")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model, tag):
+        CountModelCalls.counts[tag] = 0
+
+        def counted(apply_model, options):
+            CountModelCalls.counts[tag] += 1
+            return apply_model(options["input"], options["timestep"], **options["c"])
+
+        patched = model.clone()
+        patched.set_model_unet_function_wrapper(counted)
+        return io.NodeOutput(patched)
+
+
+class ModelCalls(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_ModelCalls",
+            category="testing",
+            inputs=[io.Latent.Input("after"), io.String.Input("tag")],
+            outputs=[io.Int.Output()],
+        )
+
+    @classmethod
+    def execute(cls, after, tag):
+        return io.NodeOutput(CountModelCalls.counts[tag])
+
+
 class DigitPack(ComfyExtension):
     async def get_node_list(self):
-        return [DigitConditioning]
+        return [DigitConditioning, CountModelCalls, ModelCalls]
 
 
 async def comfy_entrypoint():
