@@ -255,18 +255,38 @@ def latent_shape(model: Any, latent: dict[str, Any]) -> tuple[int, ...]:
     return tuple(fixed.shape[1:])
 
 
+def cfg_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any:
+    """The GUIDER of a plain sampler node."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return guider
+
+
+def guider_model(guider: Any) -> Any:
+    """The MODEL inside a GUIDER. Raises ValueError where there is none to be found."""
+    model = getattr(guider, "model_patcher", None)
+    if model is None or not callable(getattr(guider, "sample", None)):
+        raise ValueError(f"guider is a {type(guider).__name__}; it must be a GUIDER with a model, as CFGGuider gives")
+    return model
+
+
+def guider_cfg(guider: Any) -> float | None:
+    """The one cfg of a GUIDER, or None where it has none or several."""
+    several = any(hasattr(guider, name) for name in ("cfg1", "cfg2", "neg_scale"))
+    cfg = getattr(guider, "cfg", None)
+    return None if several or isinstance(cfg, bool) or not isinstance(cfg, int | float) else float(cfg)
+
+
 def run_in_guider(
-    model: Any,
-    positive: Any,
-    negative: Any,
-    cfg: float,
+    guider: Any,
     *,
     shape: tuple[int, ...],
     seed: int,
     trajectories: int,
     job: Callable[[GuidedDenoiser, Tensor, dict[str, Any]], T],
 ) -> T:
-    """Run job(denoiser, noise, extra_args) inside a CFG guider: LoRAs, cfg and patches of MODEL count.
+    """Run job(denoiser, noise, extra_args) where a sampler would run: all that the GUIDER does counts.
 
     noise: (trajectories, *shape) unit Gaussian, drawn on the CPU from `seed`, on the model's device.
     Returns what job returns. ComfyUI's interrupt passes through, and the guider cleans up behind it.
@@ -277,10 +297,7 @@ def run_in_guider(
     # The guider's own noise only says how much memory one model call needs.
     per_call = max(1, min(trajectories, POSITIONS_PER_CALL // positions))
     runner = _JobSampler(job, noise)
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    sigmas = torch.linspace(bounds_of(model_sampling_of(model))[1], 0.0, 21)
+    sigmas = torch.linspace(bounds_of(model_sampling_of(guider_model(guider)))[1], 0.0, 21)
     guider.sample(noise[:per_call], torch.zeros_like(noise[:per_call]), runner, sigmas, disable_pbar=True, seed=seed)
     result: T = runner.result
     return result

@@ -23,6 +23,7 @@ NODES = (
     "RestART_EDMScheduler",
     "RestART_ARTScheduler",
     "RestART_FitARTSchedule",
+    "RestART_FitARTScheduleAdvanced",
     "RestART_SaveARTSchedule",
     "RestART_LoadARTSchedule",
 )
