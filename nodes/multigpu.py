@@ -81,7 +81,7 @@ def _deal(args: dict[str, Any], batch: int) -> list[Tensor]:
         whole: list[Tensor] = comfy.samplers.calc_cond_batch(args["model"], conds, x, sigma, options)
         return whole
     options["model_function_wrapper"] = _RowsPutIn(x, sigma)
-    rows = torch.arange(levels * batch).reshape(levels, batch)
+    rows = torch.arange(levels * batch, device=x.device).reshape(levels, batch)
     copies = [_copy(prompts, level) for prompts in conds if prompts is not None for level in rows]
     found = iter(comfy.samplers.calc_cond_batch(args["model"], copies, x[:batch], sigma[:batch], options))
     return [

@@ -102,9 +102,7 @@ class PairEvaluator:
             self.spread = self._args is not self.extra_args
         if levels > 1 and not self._asked:
             self._asked = True
-            if self.obstacle:
-                log.info("the midpoints of a step are evaluated one by one: %s", self.obstacle)
-            elif not self.spread:
+            if self.obstacle is None and not self.spread:
                 fitting = samples_that_fit(self.model, x[0])
                 if fitting is not None:
                     self.max_batch = fitting if self.max_batch is None else min(self.max_batch, fitting)

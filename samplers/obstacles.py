@@ -50,7 +50,10 @@ PER_SAMPLE_FUNCTIONS = {
     ("nodes_eps", "EpsilonScaling.execute.<locals>.epsilon_scaling_function"),
     ("model_patcher", "ModelPatcher.set_model_optimized_attention.<locals>.optimized_attention_override"),
 }
-KNOWN_GUIDERS = {"CFGGuider", "Guider_Basic", "Guider_DualCFG", "Guider_DualModel"}
+KNOWN_GUIDERS = {"CFGGuider", "Guider_Basic", "Guider_DualCFG"}
+# What nodes may put in place of parts of the model, and into it, without mixing samples.
+HARMLESS_REPLACEMENTS = {"model_sampling", "latent_format", "manual_cast_dtype", "default_ref_method"}
+HARMLESS_INJECTIONS = {"bypass_lora"}
 # Of a prompt's entries the host reads these at every call; all others went into model_conds before the run.
 CONDITIONS_AT_EACH_CALL = {
     "control": "a ControlNet is in use",
@@ -108,7 +111,8 @@ def _obstacles(model: Any, extra_args: Mapping[str, Any], batch: int | None) -> 
     sampling = find_model_sampling(model)
     for name, conditions in conds.items():
         for condition in conditions or ():
-            yield from (f"the {name} prompt: {why}" for why in _condition_obstacles(condition, sampling, batch))
+            yield from (f"{why} ({name} prompt)" for why in _condition_obstacles(condition, sampling, batch))
+    yield from _patcher_obstacles(getattr(guider, "model_patcher", None))
     yield from _architecture_obstacles(guider)
 
 
@@ -138,12 +142,12 @@ def _condition_obstacles(condition: Mapping[str, Any], sampling: Any, batch: int
         if key in CONDITIONS_AT_EACH_CALL:
             yield CONDITIONS_AT_EACH_CALL[key]
         elif key not in HARMLESS_CONDITIONS:
-            yield f"its entry {key!r} is not known to treat each picture of a batch by itself"
+            yield f"the entry {key!r} is not known to treat each picture of a batch by itself"
     if _covers_a_part(condition, sampling):
-        yield "it holds for a part of the steps only (a time range)"
+        yield "a prompt holds for a part of the steps only, by a time range"
     mask = condition.get("mask")
     if isinstance(mask, Tensor):
-        yield from _misfit("its mask", mask, batch)
+        yield from _misfit("the mask", mask, batch)
     for name, holder in (condition.get("model_conds") or {}).items():
         yield from _model_cond_obstacles(name, holder, batch)
 
@@ -164,16 +168,16 @@ def _model_cond_obstacles(name: str, holder: Any, batch: int | None) -> Iterator
     if name in SPECIAL_MODEL_CONDS:
         yield SPECIAL_MODEL_CONDS[name]
     elif kind not in KNOWN_HOLDERS:
-        yield f"its entry {name!r} is of an unknown kind ({kind})"
+        yield f"the entry {name!r} is of an unknown kind ({kind})"
     elif name == "latent_shapes":  # the same for every picture: harmless where there is but one latent
         if len(content) > 1:
             yield PACKED
     elif kind == "CONDConstant":
         if not isinstance(content, bool | int | float | str):
-            yield f"its entry {name!r} is shared by the whole batch"
+            yield f"the entry {name!r} is shared by the whole batch"
     else:
         for tensor in content if isinstance(content, list | tuple) else [content]:
-            yield from _misfit(f"its entry {name!r}", tensor, batch)
+            yield from _misfit(f"the entry {name!r}", tensor, batch)
 
 
 def _misfit(what: str, tensor: Any, batch: int | None) -> Iterator[str]:
@@ -181,6 +185,16 @@ def _misfit(what: str, tensor: Any, batch: int | None) -> Iterator[str]:
     rows = tensor.shape[0] if isinstance(tensor, Tensor) and tensor.ndim else 1
     if batch is not None and (rows > batch or batch % max(rows, 1)):
         yield f"{what} is made for {rows} pictures, and {batch} are drawn"
+
+
+def _patcher_obstacles(patcher: Any) -> Iterator[str]:
+    for name, new in (getattr(patcher, "object_patches", None) or {}).items():
+        # A compiled part computes what the part itself does.
+        if name.rpartition(".")[2] not in HARMLESS_REPLACEMENTS and type(new).__name__ != "OptimizedModule":
+            yield f"another node replaces a part of the model ({name})"
+    for name in getattr(patcher, "injections", None) or ():
+        if name not in HARMLESS_INJECTIONS:
+            yield f"another node works inside the model ({name})"
 
 
 def _architecture_obstacles(guider: Any) -> Iterator[str]:

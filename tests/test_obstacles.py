@@ -20,10 +20,11 @@ def holder(kind, content):
     return found
 
 
-def guided(*conditions, guider="CFGGuider", base="SD3", low=0.0, high=14.6, **network):
+def guided(*conditions, guider="CFGGuider", base="SD3", low=0.0, high=14.6, objects=None, injections=None, **network):
     """The shape of a host's wrapped model: conditions live on the guider."""
     found = type(guider, (), {})()
     found.conds = {"positive": list(conditions), "negative": None}
+    found.model_patcher = types.SimpleNamespace(object_patches=objects or {}, injections=injections or {})
     found.inner_model = type(base, (), {})()
     found.inner_model.model_sampling = types.SimpleNamespace(sigma_min=low, sigma_max=torch.tensor(high))
     found.inner_model.diffusion_model = types.SimpleNamespace(**network)
@@ -88,6 +89,9 @@ OBSTACLES = {
     "state watcher": (guided(), options({"callbacks": {"on_prepare_state": {"a": [len]}}}), "on_prepare_state"),
     "unknown transformer option": (guided(), options({"someones": [1]}), "'someones'"),
     "attention": (guided(), options({"optimized_attention_override": unknown_function}), "attention_override"),
+    "part replaced": (guided(objects={"diffusion_model.forward": len}), {}, "replaces a part of the model"),
+    "injected": (guided(injections={"AnimateDiff": [1]}), {}, "inside the model (AnimateDiff)"),
+    "two models": (guided(guider="Guider_DualModel"), {}, "Guider_DualModel"),
     "guider": (guided(guider="Guider_PerpNeg"), {}, "Guider_PerpNeg"),
     "frames": (guided({"model_conds": {"num_video_frames": holder("CONDConstant", 14)}}), {}, "frames of one video"),
     "video model": (guided(base="SVD_img2vid"), {}, "frames of one video"),
@@ -128,6 +132,9 @@ ALLOWED = {
     "verified on Windows": (
         guided(), options(sampler_cfg_function=stock(r"C:\AI\comfy_extras\nodes_model_advanced", RESCALE)),
     ),
+    "other sampling": (guided(objects={"model_sampling": 1, "manual_cast_dtype": 2}), {}),
+    "bypassed LoRA": (guided(injections={"bypass_lora": [1]}), {}),
+    "compiled part": (guided(objects={"diffusion_model.blocks.0": type("OptimizedModule", (), {})()}), {}),
     "area and mask": (guided({"area": (4, 4, 0, 0), "mask": torch.ones(1, 8, 8), "strength": 0.5}), {}),
     "switched off": (guided(time_r_in=None), options(model_function_wrapper=None, sampler_pre_cfg_function=[])),
     "one latent": (guided({"model_conds": {"latent_shapes": holder("CONDConstant", [(1, 2)])}}), {}),
