@@ -27,7 +27,7 @@ POINTS = {
 
 
 def chart(
-    restart: dict[str, Any], randomized: dict[str, Any], parallel: dict[str, Any], width: int = 1500
+    restart: dict[str, Any], randomized: dict[str, Any], parallel: dict[str, Any], width: int = 1600
 ) -> Image.Image:
     """The numbers of the three sections as one picture."""
     figure = plot.new_figure(13.2, 11.5)
@@ -51,7 +51,7 @@ def _legend(figure: Any, axes: Any) -> None:
 
 def _restart(figure: Any, bars: dict[str, dict[str, list[float]]]) -> None:
     _title(
-        figure, "(a) Restart: energy distance, thousandths (lower is better), by the levels at which the denoiser errs"
+        figure, "(a) Restart at 19 and 75 calls: energy distance, thousandths, by the sigmas at which the denoiser errs"
     )
     axes = figure.subplots()
     plot.style_axes(axes)
@@ -75,8 +75,10 @@ def _randomized(figure: Any, problems: dict[str, dict[str, dict[int, float]]]) -
         for name, (colour, mark) in LINES.items():
             line = {int(calls): 1000 * value for calls, value in lines[name].items()}
             own = colour == OWN
-            axes.plot(list(line), list(line.values()), color=colour, marker=mark, label=name, markersize=6 if own else 4.5,
-                      linewidth=2.4 if own else 1.3, zorder=3 if own else 2)  # fmt: skip
+            axes.plot(
+                list(line), list(line.values()), color=colour, marker=mark, label=name,
+                markersize=6 if own else 4.5, linewidth=2.4 if own else 1.3, zorder=3 if own else 2,
+            )  # fmt: skip
             axes.set_xticks(list(line))
         axes.set_yscale("log")
         axes.set_title(problem, fontsize=9.5, loc="left", color=plot.INK)
@@ -87,7 +89,7 @@ def _randomized(figure: Any, problems: dict[str, dict[str, dict[int, float]]]) -
 def _parallel(figure: Any, problems: dict[str, dict[str, dict[str, float] | None]]) -> None:
     _title(
         figure,
-        "(c) The accuracy of 100-step DDIM: evaluations against sequential rounds (DPM++ 2M at equal rounds is hollow)",
+        "(c) The accuracy of 100-step DDIM: evaluations against sequential rounds (numbers: end error)",
     )
     panels = figure.subplots(1, len(problems), sharey=True)
     for axes, (problem, outcomes) in zip(panels, problems.items(), strict=True):
