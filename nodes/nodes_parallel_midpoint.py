@@ -6,9 +6,25 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..samplers.parallel_midpoint import MEASURES
+from ..samplers.langevin import MAX_STRENGTH, STRENGTH
+from ..samplers.parallel_midpoint import MEASURES, PRESETS
 from . import host
 from .schema import MEASURE_TIP, SAMPLER_CATEGORY, build
+
+CUSTOM = "custom"
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Say in the node that samples what the run took."""
+    rounds, calls, evaluations = report["rounds"], report["calls"], report["evaluations"]
+    text = f"{rounds} rounds one after another, {calls} model calls, {evaluations} pictures through the model"
+    if report["mode"] == "several devices":
+        text += ", several devices at a time"
+    if report["obstacle"]:
+        text += f". No batching: {report['obstacle']}, so each level was asked alone"
+    elif report["mode"] == "chunks":
+        text += ". Not everything fitted into memory at once"
+    host.show_text(text + ".")
 
 
 class SamplerParallelMidpoint(io.ComfyNode):
@@ -50,6 +66,30 @@ class SamplerParallelMidpoint(io.ComfyNode):
                     io.Combo.Input, "measure", options=list(MEASURES), default="inverse_sigma", optional=True,
                     advanced=True, tooltip=MEASURE_TIP,
                 ),
+                build(
+                    io.Float.Input, "tolerance", default=0.0, min=0.0, max=1.0, step=0.0001,
+                    optional=True, advanced=True,
+                    tooltip="Above 0, sweeps is a maximum: a step ends as soon as a sweep changes it by less than "
+                    "this part of its noise level. 0.01 is a start. 0: always all sweeps.",
+                ),
+                build(
+                    io.Int.Input, "corrector_steps", default=0, min=0, max=50, optional=True, advanced=True,
+                    tooltip="Corrector: after each step, redraw part of the noise this many times at the level "
+                    "reached, in at most as many more calls as there are sweeps. 0: off (the paper preset then "
+                    "makes 1).",
+                ),
+                build(
+                    io.Float.Input, "corrector_strength", default=STRENGTH, min=0.0, max=MAX_STRENGTH, step=0.01,
+                    optional=True, advanced=True,
+                    tooltip="How much of the noise one corrector step redraws. Higher mends more and is less "
+                    "exact; 0.25 to 1 is sensible, 0 is off.",
+                ),
+                build(
+                    io.Combo.Input, "preset", options=[CUSTOM, *PRESETS], default=CUSTOM, optional=True,
+                    advanced=True,
+                    tooltip="custom: the inputs of this node count. paper: the published method (ou, jitter 1, no "
+                    "warm start, corrector on), whatever measure, jitter and warm_start say.",
+                ),
             ],
             outputs=[io.Sampler.Output()],
         )  # fmt: skip
@@ -63,11 +103,19 @@ class SamplerParallelMidpoint(io.ComfyNode):
         warm_start: bool = True,
         jitter: float = 0.0,
         measure: str = "inverse_sigma",
+        tolerance: float = 0.0,
+        corrector_steps: int = 0,
+        corrector_strength: float = STRENGTH,
+        preset: str = CUSTOM,
     ) -> io.NodeOutput:
         options: dict[str, Any] = {
-            "midpoints": midpoints, "sweeps": sweeps, "warm_start": warm_start, "jitter": jitter,
-            "measure": measure,
+            "midpoints": midpoints, "sweeps": sweeps, "tolerance": tolerance, "corrector_steps": corrector_steps,
+            "corrector_strength": corrector_strength, "report": tell,
         }  # fmt: skip
+        if preset == CUSTOM:
+            options |= {"warm_start": warm_start, "jitter": jitter, "measure": measure}
+        else:
+            options["preset"] = preset
         return io.NodeOutput(host.sampler(host.sampler_function("parallel_midpoint"), **options))
 
 
