@@ -64,7 +64,7 @@ def calls_of(server: ComfyServer, graph: dict[str, Any]) -> int:
         ("a1111", 36, {"solver": "dpmpp_2m"}, 36),
         ("sd1.5 cfg 5", 30, {}, 66),
         ("sd1.5 cfg 2", 30, {}, 62),
-        ("auto", 12, {"budget": "within steps"}, 21),
+        ("auto", 20, {"budget": "within steps"}, 39),
     ],
 )
 def test_presets_cost_what_is_announced(
@@ -79,8 +79,8 @@ def test_presets_cost_what_is_announced(
 
 @pytest.mark.parametrize(("kind", "preset"), [("flow", "auto"), ("eps", "cifar10 vp 43 calls")])
 def test_presets_draw_digits(server: ComfyServer, kind: str, preset: str) -> None:
-    node = restart(preset=preset, budget="within steps", churn=0.05)
-    assert_digit(server, server.run(draw.custom_graph(kind, node, scheduled(14), digit=3, batch=10)), 3)
+    node = restart(preset=preset, budget="within steps", churn=0.05, solver="dpmpp_2m")
+    assert_digit(server, server.run(draw.custom_graph(kind, node, scheduled(20), digit=3, batch=10)), 3)
 
 
 def test_a_preset_needs_no_segments_text_and_old_workflows_need_no_new_input(server: ComfyServer) -> None:
@@ -211,8 +211,10 @@ def test_ksampler_advanced_in_two_parts(server: ComfyServer, kind: str) -> None:
 
 def test_custom_sampler_in_two_parts_with_auto(server: ComfyServer, comfy_python: Path) -> None:
     """Each part has its own restart inside its own levels; nothing is left out."""
-    graph = draw.custom_graph("flow", restart(preset="auto"), scheduled(24, "simple"), digit=5, batch=10)
-    graph["split"] = draw.node("SplitSigmas", sigmas=["sigmas", 0], step=12)
+    graph = draw.custom_graph(
+        "flow", restart(preset="auto", solver="euler"), scheduled(40, "simple"), digit=5, batch=10
+    )
+    graph["split"] = draw.node("SplitSigmas", sigmas=["sigmas", 0], step=20)
     second = {**graph["sample"]["inputs"], "sigmas": ["split", 1], "add_noise": False, "latent_image": ["sample", 0]}
     graph["sample"]["inputs"]["sigmas"] = ["split", 0]
     graph["second"] = draw.node("SamplerCustom", **second)
