@@ -124,3 +124,24 @@ class LiveMemory(TorchDispatchMode):
                 self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self.peak = max(self.peak, sum(size for _, size in self.alive.values()) / self.unit)
         return out
+
+
+class OperatorCount(TorchDispatchMode):
+    """Counts torch operators: `all`, and `after` the first call of the model it was given to as `before_call`."""
+
+    def __init__(self):
+        super().__init__()
+        self.all, self.calls, self.at_first_call = 0, 0, 0
+
+    def before_call(self, call: int) -> None:
+        self.calls = call
+        if call == 1:
+            self.at_first_call = self.all
+
+    @property
+    def after(self) -> int:
+        return self.all - self.at_first_call
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.all += 1
+        return func(*args, **(kwargs or {}))

@@ -14,10 +14,16 @@ from restart_art.samplers.solvers import host_namespace, resolve_solver
 
 SAMPLERS = {
     "restart": (sample_restart, {"segments": ((3, 2, 0.1, 0.5), (4, 1, 0.5, 2.0))}),
+    "restart within": (
+        sample_restart,
+        {"segments": ((3, 1, 0.1, 0.5),), "budget": "within steps", "solver": "euler", "churn": 0.1},
+    ),
     "randomized": (sample_randomized_midpoint, {}),
-    "randomized ou": (sample_randomized_midpoint, {"measure": "ou", "spread": 1.0, "antithetic": False}),
+    "randomized paper": (sample_randomized_midpoint, {"preset": "paper"}),
+    "randomized corrector": (sample_randomized_midpoint, {"corrector_steps": 2}),
     "parallel": (sample_parallel_midpoint, {"midpoints": 3, "jitter": 1.0}),
     "parallel cold": (sample_parallel_midpoint, {"midpoints": 2, "jitter": 1.0, "sweeps": 2, "warm_start": False}),
+    "parallel corrector": (sample_parallel_midpoint, {"midpoints": 2, "corrector_steps": 2}),
 }
 KINDS = ("ve", "flow")
 SHAPES = {"audio": (2, 3, 16), "picture": (2, 4, 4, 4), "video": (2, 3, 2, 4, 4)}
@@ -231,7 +237,36 @@ def plain_euler(model, x, sigmas, extra_args=None, callback=None, disable=None):
 
 def own_code_only(name):
     """Restart without the host's solvers."""
-    return {"solver": plain_euler} if name == "restart" else {}
+    return {"solver": plain_euler} if name.startswith("restart") else {}
+
+
+WAITS = {
+    "number": lambda x: x.sum().item(),
+    "truth": lambda x: bool(x[0] > 0),
+    "list": lambda x: x.tolist(),
+    "mask": lambda x: x[x > 0],
+    "to the CPU": lambda x: x.cpu(),
+    "from numbers": lambda x: torch.tensor([1.0, 2.0], device=x.device),
+    "new from numbers": lambda x: x.new_tensor([1.0]),
+    "from the CPU": lambda x: torch.ones(3).to(x),
+    "copied in": lambda x: x.copy_(torch.ones(3)),
+    "picked by the CPU": lambda x: x[torch.tensor([0, 2])],
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_watch_sees_every_wait(wait):
+    watch, x = HostSyncWatch(), torch.empty(3, device="meta")
+    with watch:
+        torch.ones(3).to(x)  # before the first model call nothing counts
+        watch.arm(1)
+        try:
+            WAITS[wait](x)
+        except (RuntimeError, NotImplementedError) as error:
+            watch.waits.append(str(error))
+        assert len(watch.waits) == 1
+        x * 2 + torch.ones(3).to(x.device, non_blocking=True) * torch.tensor(2.0) + x.new_full((3,), 1.0)
+        assert len(watch.waits) == 1
 
 
 @every_kind
