@@ -90,15 +90,18 @@ def sample_restart(
     process, pieces = NoiseProcess.of(model), run.plan.pieces
     # Half-precision levels would merge; a solver may promote x to its levels' precision, hence the .to below.
     dtype, precision = x.dtype, x.dtype if x.dtype in {torch.float32, torch.float64} else torch.float32
+    # All levels go to the device at once: a copy between model calls would wait for the device.
+    flat = torch.tensor([level for piece in pieces for level in piece.sigmas], dtype=precision, device=x.device)
+    grids = flat.split([len(piece.sigmas) for piece in pieces])
     noise = gaussian_noise(x, extra_args, noise_sampler)
     progress = _Progress(len(levels) - 1, sum(len(p.sigmas) - 1 for p in pieces), callback, disable)
     with progress.bar:
-        for piece in pieces:
+        for piece, grid in zip(pieces, grids, strict=True):
             for low, high in piece.noise:
                 x = process.renoise(x, low, high, noise(low, high), run.s_noise)
-            grid = torch.tensor(piece.sigmas, dtype=precision, device=x.device)
             solve = run.restarts if piece.restart else run.main
-            x = solve(model, x, grid, extra_args=extra_args, callback=progress.start(), disable=True).to(dtype)
+            # A copy, because some solvers write into their sigmas.
+            x = solve(model, x, grid.clone(), extra_args=extra_args, callback=progress.start(), disable=True).to(dtype)
     return x
 
 

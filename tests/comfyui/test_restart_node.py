@@ -29,15 +29,14 @@ def assert_digit(server: ComfyServer, entry: dict[str, Any], digit: int, save: s
     assert seen.count(digit) >= 0.9 * len(seen), f"seen {seen}, confidence {sure}"
 
 
-def watched(server: ComfyServer, python: Path, graph: dict[str, Any]) -> list[str]:
-    """Run a prompt; the texts that the editor was shown under node "sample"."""
+def watched(server: ComfyServer, python: Path, graph: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Run a prompt; the texts about restarts that the editor was shown, and the history entry."""
     file = server.base / "restart_watched.json"
     file.write_text(json.dumps(graph))
     command = [str(python), str(Path(__file__).with_name("watch_prompt.py")), str(server.port), str(file), "sample"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     seen = json.loads(run.stdout.splitlines()[-1])
-    server.wait(seen["prompt_id"])  # raises if the prompt failed
-    return [text for text in seen["texts"] if "Restart:" in text]
+    return [text for text in seen["texts"] if "Restart:" in text], server.wait(seen["prompt_id"])
 
 
 def counted(kind: str, sampler: dict[str, Any], sigmas: dict[str, Any]) -> dict[str, Any]:
@@ -52,8 +51,8 @@ def counted(kind: str, sampler: dict[str, Any], sigmas: dict[str, Any]) -> dict[
     return graph
 
 
-def calls_of(server: ComfyServer, graph: dict[str, Any]) -> int:
-    return int(server.run(graph)["outputs"]["calls"]["text"][0])
+def calls_of(entry: dict[str, Any]) -> int:
+    return int(entry["outputs"]["calls"]["text"][0])
 
 
 # Model calls with heun, but for the main part of the sd1.5 presets (euler).
@@ -71,10 +70,9 @@ def test_presets_cost_what_is_announced(
     server: ComfyServer, comfy_python: Path, preset: str, steps: int, inputs: dict[str, Any], calls: int
 ) -> None:
     graph = counted("eps", restart(preset=preset, **inputs), scheduled(steps))
-    (text,) = watched(server, comfy_python, graph)
+    (text,), entry = watched(server, comfy_python, graph)
     assert f"= {calls} model calls" in text
-    fresh = counted("eps", restart(preset=preset, **inputs), scheduled(steps))
-    assert calls_of(server, fresh) == calls
+    assert calls_of(entry) == calls
 
 
 @pytest.mark.parametrize(("kind", "preset"), [("flow", "auto"), ("eps", "cifar10 vp 43 calls")])
@@ -93,11 +91,11 @@ def test_a_preset_needs_no_segments_text_and_old_workflows_need_no_new_input(ser
 
 def test_budget_says_what_it_changed(server: ComfyServer, comfy_python: Path) -> None:
     node = restart(segments='[[9, 5, "80%", "40%"], [3, 1, "#9", "#6"]]', budget="within steps", main_solver="euler")
-    (text,) = watched(server, comfy_python, counted("flow", node, scheduled(12, "simple")))
+    (text,), entry = watched(server, comfy_python, counted("flow", node, scheduled(12, "simple")))
     assert "main run is shortened from 12 to" in text
     assert "restart 1" in text
     assert "does not fit into 12 model calls" in server.log() or "to fit into 12 model calls" in server.log()
-    assert calls_of(server, counted("flow", dict(node), scheduled(12, "simple"))) <= 12
+    assert calls_of(entry) <= 12
 
 
 def plugged(server_sampler: dict[str, Any], **inputs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -169,11 +167,11 @@ def test_denoise_below_one_and_a_mask(server: ComfyServer, comfy_python: Path, k
     graph["first_grey"] = draw.node("SplitImageWithAlpha", image=["first_decode", 0])
     graph["first_save"] = draw.node("SaveImage", images=["first_grey", 0], filename_prefix="first")
     graph["sample"]["inputs"]["latent_image"] = ["first", 0]
-    (text,) = watched(server, comfy_python, graph)
+    (text,), entry = watched(server, comfy_python, graph)
     assert "Warning: restart 2" in text
     assert "is left out" in text
-    entry = server.run(graph)
     assert_digit(server, entry, 3)
+    before = draw.as_digits(server.pictures(entry, "first_save"))
 
     half = {
         "nothing": draw.node("SolidMask", value=0.0, width=64, height=64),
@@ -186,8 +184,7 @@ def test_denoise_below_one_and_a_mask(server: ComfyServer, comfy_python: Path, k
     graph["sigmas"]["inputs"]["denoise"] = 1.0
     graph["sample"]["inputs"]["positive"] = ["other", 0]
     graph["other"] = draw.node("RestARTTest_DigitConditioning", digit=8)
-    entry = server.run(graph)
-    before, after = (draw.as_digits(server.pictures(entry, node)) for node in ("first_save", "save"))
+    after = draw.as_digits(server.pictures(server.run(graph), "save"))
     assert (after[..., :4] - before[..., :4]).abs().max() <= 1.5 / 255
     assert (after[..., 4:] - before[..., 4:]).abs().mean() > 0.05
 
@@ -219,8 +216,8 @@ def test_custom_sampler_in_two_parts_with_auto(server: ComfyServer, comfy_python
     graph["sample"]["inputs"]["sigmas"] = ["split", 0]
     graph["second"] = draw.node("SamplerCustom", **second)
     graph["decode"]["inputs"]["samples"] = ["second", 0]
-    texts = watched(server, comfy_python, graph)
+    texts, entry = watched(server, comfy_python, graph)
     assert len(texts) == 2
     assert not any("Warning" in text for text in texts)
     assert all("+ 0 restart" not in text for text in texts)
-    assert_digit(server, server.run(graph), 5)
+    assert_digit(server, entry, 5)
