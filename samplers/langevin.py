@@ -6,7 +6,7 @@ The corrector of Gupta, Cai, Chen (ICLR 2025, arXiv 2406.00924), sequential and 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,10 @@ class Substep:
     v2: float
 
     def advance(self, x: Tensor, v: Tensor, denoised: Tensor, n1: Tensor, n2: Tensor) -> tuple[Tensor, Tensor]:
-        """(x, v) after the substep; all tensors of one shape."""
-        return (
-            self.xx * x + self.xv * v + self.xd * denoised + self.x1 * n1,
-            self.vx * x + self.vv * v + self.vd * denoised + self.v1 * n1 + self.v2 * n2,
-        )
+        """(x, v) after the substep; all tensors of one shape. Sums in place: no latents but the two results."""
+        position = (self.xx * x).add_(v, alpha=self.xv).add_(denoised, alpha=self.xd).add_(n1, alpha=self.x1)
+        velocity = (self.vx * x).add_(v, alpha=self.vv).add_(denoised, alpha=self.vd).add_(n1, alpha=self.v1)
+        return position, velocity.add_(n2, alpha=self.v2)
 
 
 def plan_substep(
@@ -115,7 +114,7 @@ def correct(
     model: Any,
     x: Tensor,
     sigma: float,
-    noise: Tensor,
+    noise: Tensor | tuple[int, Callable[[], Tensor]],
     *,
     process: NoiseProcess | None = None,
     strength: float = STRENGTH,
@@ -129,7 +128,8 @@ def correct(
     Args:
         model: denoiser, called as model(x, sigma (batch,), **extra_args).
         x: (batch, ...) at level sigma > 0.
-        noise: (2 n + 1, batch, ...), see langevin_noise; n >= 0 is read from it.
+        noise: (2 n + 1, batch, ...), see langevin_noise; n >= 0 is read from it. Or n and a function that draws
+            one (batch, ...) after the other in that order, so that no more than two are held.
         process: the model's noise process; found from the model if None.
         strength, hold: see plan_substep.
 
@@ -139,11 +139,11 @@ def correct(
     Raises:
         ValueError: bad sigma, strength, hold or noise shape, before any model call.
     """
-    steps = _count_substeps(x, noise)
+    steps, draw = (_count_substeps(x, noise), iter(noise).__next__) if isinstance(noise, Tensor) else noise
     weights = plan_substep(process or NoiseProcess.of(model), sigma, strength, hold=hold)
-    args, level, v = dict(extra_args or {}), x.new_full((x.shape[0],), sigma), noise[0]
-    for k in range(steps):
-        x, v = weights.advance(x, v, model(x, level, **args), noise[2 * k + 1], noise[2 * k + 2])
+    args, level, v = dict(extra_args or {}), x.new_full((x.shape[0],), sigma), draw()
+    for _ in range(steps):
+        x, v = weights.advance(x, v, model(x, level, **args), draw(), draw())
     return x
 
 

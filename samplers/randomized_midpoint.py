@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from .grid import check_choice, check_count, check_range, check_sigmas
-from .langevin import MAX_STRENGTH, STRENGTH, correct, langevin_noise
-from .noise import item_generators, item_uniform, seeded_generator
+from .langevin import MAX_STRENGTH, STRENGTH, correct
+from .noise import item_generators, item_noise, item_uniform, seeded_generator
 from .noise_process import NoiseProcess
 
 MEASURES = ("sigma", "inverse_sigma", "ou")
@@ -188,7 +189,8 @@ def sample_randomized_midpoint(
         denoised = model(middle, m, **args)
         x = k * x + c * middle + d * denoised
         if substeps:
-            noise = langevin_noise(x, substeps, streams)
+            del middle, denoised  # the corrector needs their room
+            noise = substeps, partial(item_noise, x, streams)
             x = correct(
                 model, x, q, noise, process=process, strength=strength, hold=variant.hold, extra_args=extra_args
             )

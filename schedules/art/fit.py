@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,13 +19,16 @@ from .curve import MAX_KNOTS, ArtSchedule, compress
 from .direct import OBJECTIVES, VARIANTS, Density, fit_densities
 from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Trial, run_pilot
-from .refinement import BUDGETS, Refined, fit_refined, measured_equivalent
+from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent
 from .trajectories import Field, log_uniform_nodes, solve_reference
+
+if TYPE_CHECKING:
+    from .ranks import Ranks
 
 __all__ = ["METHODS", "FitProgress", "fit_schedule"]
 
 METHODS = ("direct", "refined")
-FIT_ROWS = 12  # trajectories to learn on; more barely changes the curve
+FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
 PILOT_BUDGET = 2000  # model evaluations of a refined fit's pilot for one step count, and again for each further one
 
@@ -44,6 +47,7 @@ def fit_schedule(
     seed: int = 0,
     extra_args: Mapping[str, Any] | None = None,
     callback: Callable[[FitProgress], None] | None = None,
+    ranks: Ranks | None = None,
 ) -> ArtSchedule:
     """Learn a sigma schedule for `model`.
 
@@ -72,6 +76,8 @@ def fit_schedule(
         seed: which trajectories are for the density and which for the pilot. Same seed and noise, same schedule.
         extra_args: passed to the model. Tensors whose first size is the number of trajectories are per trajectory.
         callback: called with a FitProgress as work is done; what it raises ends the fit.
+        ranks: the processes that share every batch, each of which makes this same call (see ranks.py). All return
+            the same curves; only rank 0's schedule has the report, and only it calls back.
 
     Returns:
         ArtSchedule. Its report holds model_evaluations (of the fit; one evaluation = one sample through the model
@@ -85,30 +91,50 @@ def fit_schedule(
 
     Raises:
         ValueError: bad input (named, before any model call), or NaN / inf from the model.
+        RankError: one of `ranks` was lost or failed.
     """
-    began = time.monotonic()
     counts = _check_inputs(noise, steps, solver, method)
-    rows = torch.randperm(noise.shape[0], generator=torch.Generator().manual_seed(seed)).tolist()
-    # A quarter or so for the density; with very few trajectories both sides share.
-    fit_rows = rows[: max(1, min(FIT_ROWS, len(rows) // 2))]
-    pilot_rows = rows[len(fit_rows) :] or rows
+    if ranks is not None and ranks.rank > 0:
+        return ranks.serve(model, extra_args or {}, noise, noise.shape[0])
     monitor = Monitor(callback)
-    field_ = Field(model, noise, extra_args, monitor.spend)
-    check_bounds(sigma_min, sigma_max, field_.process.kind == "flow")
-    if baselines is None:
-        baselines = stock_schedules(find_model_sampling(model) or model, sigma_min, sigma_max)
+    try:
+        field_ = Field(model, noise, extra_args, monitor.spend, ranks)
+        check_bounds(sigma_min, sigma_max, field_.process.kind == "flow")
+        if baselines is None:
+            baselines = stock_schedules(find_model_sampling(model) or model, sigma_min, sigma_max)
+        bounds = (sigma_min, sigma_max)
+        schedule = _learn(field_, bounds, solver, counts, method, free_start, baselines, seed, monitor)
+    except BaseException:
+        if ranks is not None:
+            ranks.give_up()
+        raise
+    if ranks is not None:
+        ranks.finish(schedule)
+    return schedule
 
+
+def _learn(
+    field_: Field, bounds: tuple[float, float], solver: str, counts: list[int], method: str, free_start: bool,
+    baselines: Mapping[str, Schedule], seed: int, monitor: Monitor,
+) -> ArtSchedule:  # fmt: skip
+    """fit_schedule, its input checked: learn on some trajectories, measure on the others, keep the best."""
+    began = time.monotonic()
+    noise, (sigma_min, sigma_max) = field_.noise, bounds
+    rows = torch.randperm(noise.shape[0], generator=torch.Generator().manual_seed(seed)).tolist()
+    # At most half to learn on; a single trajectory serves both sides.
+    fit_rows = rows[: max(1, min(ROWS if method == "refined" else FIT_ROWS, len(rows) // 2))]
+    pilot_rows = rows[len(fit_rows) :] or rows
     monitor.total = _expected(method, len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, solver)
     refined: Refined | None = None
     if method == "refined":
-        bounds = (sigma_min, sigma_max)
         refined = fit_refined(field_, fit_rows, bounds, solver, counts, baselines, monitor, free_start=free_start)
-        learned = refined.candidates
+        learned: dict[str, Candidate] = refined.candidates
     else:
         monitor.enter("density", "measuring how the model bends its paths")
         densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
-        learned = _direct_candidates(densities, solver, free_start)
-        monitor.show(learned["art"](counts[-1]))
+        direct = _direct_candidates(densities, solver, free_start)
+        learned = {**direct}
+        monitor.show(direct["art"](counts[-1]))
     fit_cost = monitor.done
 
     monitor.enter("reference", "solving the pilot's trajectories finely")
@@ -124,7 +150,9 @@ def fit_schedule(
     curves, chosen = [], {}
     limit = MAX_KNOTS // len(counts)
     for n in counts:
-        best = choose([t for t in trials[n] if len(t.sigmas) == n + 1], list(learned), set(baselines))
+        best = choose(
+            [t for t in trials[n] if len(t.sigmas) == n + 1], [] if refined else list(learned), set(baselines)
+        )
         chosen[n] = best.name
         curves.append((n, compress(n, [float(v) for v in best.sigmas[:-1]], limit)))
     spare = PILOT_BUDGET * len(counts) - (monitor.done - fit_cost)

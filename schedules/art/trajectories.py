@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from ...samplers.evaluation import PairEvaluator
 from ...samplers.noise_process import NoiseProcess
 from ...samplers.solvers import resolve_solver
 from .tau import TauAxis
+
+if TYPE_CHECKING:
+    from .ranks import Ranks
 
 
 class Field:
@@ -26,11 +29,17 @@ class Field:
     """
 
     def __init__(
-        self, model: Any, noise: Tensor, extra_args: Mapping[str, Any] | None, on_spent: Callable[[int], None]
+        self,
+        model: Any,
+        noise: Tensor,
+        extra_args: Mapping[str, Any] | None,
+        on_spent: Callable[[int], None],
+        ranks: Ranks | None = None,
     ):
+        """ranks: the processes that share each batch (see ranks.py); None: this one alone."""
         self.model, self.noise, self.extra_args = model, noise, dict(extra_args or {})
         self.process = NoiseProcess.of(model)
-        self.on_spent = on_spent
+        self.on_spent, self.ranks = on_spent, ranks
         self.max_batch: int | None = None
         self.seconds = 0.0  # spent in the model so far
 
@@ -67,17 +76,28 @@ class FieldRows:
     def evaluate(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Denoised at several levels: x (levels, rows, ...), sigma (levels, rows)."""
         began = time.monotonic()
-        evaluator = PairEvaluator(self.field.model, self.args, max_batch=self.field.max_batch, split_rows=True)
-        out = evaluator.evaluate(x, sigma)
-        self.field.max_batch = evaluator.max_batch
+        if self.field.ranks is not None:
+            out = self._over_ranks(x, sigma)
+        else:
+            evaluator = PairEvaluator(self.field.model, self.args, max_batch=self.field.max_batch, split_rows=True)
+            out = evaluator.evaluate(x, sigma)
+            self.field.max_batch = evaluator.max_batch
         if not bool(torch.isfinite(out).all()):
             raise ValueError(
                 f"the model returned NaN or inf at sigma {float(sigma.flatten()[0]):g}; a schedule cannot be learned "
                 "from it (half precision overflow or a broken checkpoint are the usual causes)"
             )
         self.field.seconds += time.monotonic() - began
-        self.field.on_spent(evaluator.evaluations)
+        self.field.on_spent(sigma.numel())
         return out
+
+    def _over_ranks(self, x: Tensor, sigma: Tensor) -> Tensor:
+        from .ranks import Job
+
+        field = self.field
+        assert field.ranks is not None
+        job = Job(x.flatten(0, 1), sigma.flatten(), torch.tensor(self.rows).repeat(x.shape[0]))
+        return field.ranks.evaluate(field.model, field.extra_args, job, field.noise.shape[0]).unflatten(0, x.shape[:2])
 
 
 @dataclass(frozen=True)
