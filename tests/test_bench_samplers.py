@@ -197,9 +197,9 @@ def test_report_marks_missed_targets():
     text = page([section, section], "picture.png", "the command")
     assert "**2 of 6 targets met, 4 missed.**" in text
     lines = text.splitlines()
-    assert "| kept | 0.30 | 0.35 | met |" in lines
-    assert "| broken | 0.36 | 0.35 | **missed** |" in lines
+    assert "| kept | 0.300 | 0.35 | met |" in lines
+    assert "| broken | 0.360 | 0.35 | **missed** |" in lines
     assert "| not measured | nan | 1 | **missed** |" in lines
-    assert "| beside | 9.00 |  | none set |" in lines
+    assert "| beside | 9.000 |  | none set |" in lines
     assert "| one | 2 |" in lines
     assert "![The three parts as charts](picture.png)" in text

@@ -173,14 +173,14 @@ EQUAL, PLAIN = "DPM++ 2M, equal rounds", "DPM++ 2M, fewest rounds"
 TEXT = [
     "End error (root mean square from the model's own flow, mean over 32 trajectories of a mixture, 8 of a tiny "
     f"checkpoint), sequential rounds and evaluations of one picture. DDIM is the ODE on {DDIM_STEPS} equal time steps "
-    "(Stable Diffusion's noise levels; the flow checkpoint has its own). ParaDiGMS solves the same grid. Every other "
-    f'row but "equal rounds" is the setting with the fewest rounds that comes within {100 * (SLACK - 1):.0f} % of '
-    "DDIM's error, chosen on the trajectories that are reported, by the same rule for all.",
+    "(Stable Diffusion's noise levels; the flow checkpoint has its own). ParaDiGMS solves the same grid. The other "
+    f'rows, but for "equal rounds", are the settings with the fewest rounds that come within {100 * (SLACK - 1):.0f} % '
+    "of DDIM's error, chosen on the trajectories that are reported, by the same rule for all.",
     f"ParaDiGMS (our own, from Shih et al. 2023, Algorithm 1): windows {', '.join(map(str, WINDOWS))}, each with the "
     f"loosest of {len(TOLERANCES)} tolerances that reaches it; every trajectory keeps a window of its own. Parallel "
     f"midpoint: {len(SHAPES)} pairs of midpoints R and sweeps K, {len(MEASURES)} measures; it and DPM++ 2M on the "
-    f"grids {', '.join(GRIDS)}, each with the fewest steps. This ParaDiGMS is stronger than the published one: its "
-    "Picard iteration runs in the ODE's own variable, where the linear part of the drift is exact.",
+    f"grids {', '.join(GRIDS)}, each with the fewest steps. ParaDiGMS iterates here in the "
+    "ODE's own variable x (sigma units), where the linear part of the drift is exact.",
     "Rounds count as time only where a batch costs about as much as one picture: evaluations are the price.",
 ]
 

@@ -139,4 +139,6 @@ TEXT = [
     f'Learned grids come from `fit_schedule` ({FIT_ROWS} other starting points): "grid for Heun" with '
     '`solver="heun"`, used for the randomized midpoint, which also makes two calls a step; "grid for DPM++ 2M" with '
     '`solver="dpmpp_2m"`. The randomized midpoint has its default settings.',
+    "The targets are for the 16-D mixtures at 9 and 11 calls; other ratios are told beside them. Where DPM++ 2M on the "
+    "grid learned for it is level or better, the gain is the grid's more than the random midpoint's.",
 ]

@@ -42,9 +42,11 @@ TEXT = [
     f"The denoiser is exact but for a smooth bounded error below sigma 1: {AMPLITUDE:g} sigma times the gradient of a "
     f"random smooth function (length {LENGTH:g}, root mean square 1), fixed by its seed. The cases differ in the "
     "levels that have the error: bumps over log sigma between .3 and 1 or .2 and 1, and every level below 1.",
-    "**How the cases were found.** Errors at all levels were tried first (five kinds of random field): Restart lost "
-    "in all. The cases with bumps were added to see where its claim holds. Read them together: Restart removes errors "
-    "that were made *above* its segment (its new noise forgets them) and repeats, K times, those made inside it.",
+    "**How the cases were found.** Nine perturbations with an error at every level were tried first (fields of a fixed "
+    "length or one that follows sigma, gradients or not; strength by sigma, its square or the posterior's spread): "
+    "Restart was better in none. The bumps were added to see where its claim holds, so a target met there is a "
+    "condition found, not a promise kept blindly. Read the cases together: Restart removes errors made *above* its "
+    "segment (its new noise forgets them) and repeats, K times, those made inside it.",
     "SDE is Heun with EDM's churn between sigma .01 and 1. Its S_churn and the tuned Restart segment are the best of "
     f"{len(CHURNS)} and {len(SEGMENTS)} at 75 calls on a perturbation seed that is not reported. Published Restart: 18 "
     "steps and [3, 10, .06, .30] (Xu et al. 2023).",
@@ -130,7 +132,7 @@ def section(results: list[dict[str, Any]]) -> Section:
             Target(f"{case}: 19 calls, ODE / SDE", value["ODE 19"] / value["SDE 19"], 1.0),
             Target(f"{case}: 75 calls, SDE / ODE", value["SDE 75"] / value["ODE 75"], 1.0),
             Target(f"{case}: 75 calls, tuned Restart / best of ODE and SDE", value[METHODS[5]] / best, LIMIT),
-            Target(f"{case}: 75 calls, published Restart / best of ODE and SDE", value[METHODS[4]] / best, LIMIT),
+            Target(f"{case}: 75 calls, published Restart / best of ODE and SDE", value[METHODS[4]] / best),
         ]
     chosen = "; ".join(
         f"{r['case']}: S_churn {r['churn']:g}, [{', '.join(f'{v:g}' for v in r['segment'])}]"

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+RECORD = ROOT / "bench" / "samplers.json"
 for folder in (ROOT / "tests", Path(__file__).parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -41,34 +41,45 @@ def work(part: str, name: str) -> tuple[dict[str, Any], float]:
         return PARTS[part][1](name), time.monotonic() - began
 
 
+def measure(jobs: int) -> dict[str, list[dict[str, Any]]]:
+    """Every case of every part."""
+    began = time.monotonic()
+    results: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        queue = [(part, name, pool.submit(work, part, name)) for part, (_, _, names) in PARTS.items() for name in names]
+        for part, name, job in queue:
+            result, seconds = job.result()
+            results[part].append(result)
+            print(f"{time.monotonic() - began:6.0f} s  {part}: {name} ({seconds:.0f} s)", flush=True)
+    return results
+
+
+def write(results: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """The page and the picture; tells every target."""
+    sections = {part: module.section(results[part]) for part, (module, _, _) in PARTS.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = folder / "samplers-benchmark.png"
+    chart(*(sections[part].numbers for part in PARTS)).quantize(128).save(picture, optimize=True)
+    text = page(list(sections.values()), picture.name, "make bench-samplers")
+    (folder / "samplers-benchmark.md").write_text(text, encoding="utf-8")
+    for part in sections.values():
+        for target in part.targets:
+            if target.limit is not None:
+                print(f"{'met   ' if target.met else 'MISSED'} {target.value:6.3f} <= {target.limit:g}  {target.text}")
+    print(folder / "samplers-benchmark.md")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="worker processes, one torch thread each")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page and the picture")
+    parser.add_argument("--render", action="store_true", help="write the page again from bench/samplers.json")
     options = parser.parse_args()
-    began = time.monotonic()
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
-        jobs = [(part, name, pool.submit(work, part, name)) for part, (_, _, names) in PARTS.items() for name in names]
-        results: dict[str, list[dict[str, Any]]] = {part: [] for part in PARTS}
-        for part, name, job in jobs:
-            result, seconds = job.result()
-            results[part].append(result)
-            print(f"{time.monotonic() - began:6.0f} s  {part}: {name} ({seconds:.0f} s)", flush=True)
-    sections = {part: module.section(results[part]) for part, (module, _, _) in PARTS.items()}
-    options.out.mkdir(parents=True, exist_ok=True)
-    picture = options.out / "samplers-benchmark.png"
-    chart(*(sections[part].numbers for part in PARTS)).quantize(128).save(picture, optimize=True)
-    text = page(list(sections.values()), picture.name, "make bench-samplers")
-    (options.out / "samplers-benchmark.md").write_text(text, encoding="utf-8")
-    (ROOT / "bench").mkdir(exist_ok=True)
-    record = {"sections": {part: asdict(s) for part, s in sections.items()}, "results": results}
-    (ROOT / "bench" / "samplers.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    for part in sections.values():
-        for target in part.targets:
-            if target.limit is not None:
-                print(f"{'met   ' if target.met else 'MISSED'} {target.value:5.2f} <= {target.limit:g}  {target.text}")
-    print(f"{time.monotonic() - began:.0f} s; {options.out / 'samplers-benchmark.md'}")
+    if not options.render:
+        results = measure(options.jobs)
+        RECORD.parent.mkdir(exist_ok=True)
+        RECORD.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write(json.loads(RECORD.read_text(encoding="utf-8")), options.out)
 
 
 if __name__ == "__main__":

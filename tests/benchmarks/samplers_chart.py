@@ -42,29 +42,33 @@ def _title(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=12, fontweight="bold", color=plot.INK)
 
 
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: Any, *panels: Any) -> None:
+    found = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles, labels = zip(*found, strict=True)
     legend = figure.legend(handles, labels, loc="outside right upper", fontsize=9, frameon=False)
     for text in legend.get_texts():
         text.set_color(plot.INK)
 
 
 def _restart(figure: Any, bars: dict[str, dict[str, list[float]]]) -> None:
-    _title(
-        figure, "(a) Restart at 19 and 75 calls: energy distance, thousandths, by the sigmas at which the denoiser errs"
-    )
-    axes = figure.subplots()
-    plot.style_axes(axes)
-    for rank, (name, colour) in enumerate(RESTART.items()):
-        place = [i + (rank - 2.5) * 0.14 for i in range(len(bars))]
-        values = [row[name] for row in bars.values()]
-        spread = [1000 * math.hypot(noise, 0 if math.isnan(other) else other) for _, noise, other in values]
-        axes.bar(place, [1000 * v[0] for v in values], 0.13, yerr=spread, color=colour, label=name, ecolor=plot.INK,
-                 error_kw={"linewidth": 0.8})  # fmt: skip
-    axes.axhline(0, color=plot.GREY, linewidth=0.8)
-    axes.set_xticks(range(len(bars)), list(bars))
-    axes.grid(False, axis="x")
-    _legend(figure, axes)
+    _title(figure, "(a) Restart: energy distance, thousandths, by the sigmas at which the denoiser errs")
+    panels = figure.subplots(1, 2, width_ratios=(1, 1.6))
+    for axes, calls in zip(panels, ("19", "75"), strict=True):
+        plot.style_axes(axes)
+        names = [name for name in RESTART if name.split()[1].startswith(calls)]
+        wide = 0.8 / len(names)
+        for rank, name in enumerate(names):
+            values = [row[name] for row in bars.values()]
+            spread = [1000 * math.hypot(noise, 0 if math.isnan(other) else other) for _, noise, other in values]
+            axes.bar(
+                [i + (rank - (len(names) - 1) / 2) * wide for i in range(len(bars))], [1000 * v[0] for v in values],
+                0.92 * wide, yerr=spread, color=RESTART[name], label=name, ecolor=plot.INK, error_kw={"linewidth": 0.8},
+            )  # fmt: skip
+        axes.axhline(0, color=plot.GREY, linewidth=0.8)
+        axes.set_xticks(range(len(bars)), [name.replace("error at ", "").replace(" denoiser", "") for name in bars])
+        axes.grid(False, axis="x")
+        axes.set_title(f"{calls} calls", fontsize=9.5, loc="left", color=plot.INK)
+    _legend(figure, *panels)
 
 
 def _randomized(figure: Any, problems: dict[str, dict[str, dict[int, float]]]) -> None:
@@ -102,8 +106,12 @@ def _parallel(figure: Any, problems: dict[str, dict[str, dict[str, float] | None
                 label=name, markersize=8, fillstyle="none" if hollow else "full", linestyle="",
             )  # fmt: skip
             if outcome:
-                axes.annotate(f"{outcome['error']:.4f}", (outcome["rounds"], outcome["evaluations"]), fontsize=7.5,
-                              xytext=(6, 4), textcoords="offset points", color=plot.INK)  # fmt: skip
+                left = name == "parallel midpoint"  # DPM++ 2M is often close to its right
+                axes.annotate(
+                    f"{outcome['error']:.4f}", (outcome["rounds"], outcome["evaluations"]), fontsize=7.5,
+                    xytext=(0, 7) if left else (6, 4), ha="center" if left else "left",
+                    textcoords="offset points", color=plot.INK,
+                )  # fmt: skip
         plot.log_ticks(axes, "x", (5, 10, 20, 50, 100))
         axes.set_xlim(4, 200)
         axes.set_yscale("log")

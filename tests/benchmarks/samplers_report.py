@@ -36,8 +36,9 @@ class Section:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a markdown table; all columns but the first are right-aligned."""
-    head = ["| " + " | ".join(columns) + " |", "|" + "|".join(["---", *["--:"] * (len(columns) - 1)]) + "|"]
+    """Lines of a markdown table; columns whose first cell is a number, but for the first one, are right-aligned."""
+    numbers = [i > 0 and (cell[:1].isdigit() or cell[:1] == "-") for i, cell in enumerate(rows[0])]
+    head = ["| " + " | ".join(columns) + " |", "|" + "|".join("--:" if n else "---" for n in numbers) + "|"]
     return head + ["| " + " | ".join(row) + " |" for row in rows]
 
 
@@ -61,7 +62,7 @@ def page(sections: Sequence[Section], picture: str, command: str) -> str:
             lines += [paragraph, ""]
         lines += [*table(part.columns, part.rows), ""]
         judged = [
-            [t.text, f"{t.value:.2f}", "" if t.limit is None else f"{t.limit:g}", VERDICT[t.met]] for t in part.targets
+            [t.text, f"{t.value:.3f}", "" if t.limit is None else f"{t.limit:g}", VERDICT[t.met]] for t in part.targets
         ]
         lines += [*table(["ratio", "measured", "at most", "target"], judged), ""]
     return "\n".join(lines).rstrip() + "\n"
