@@ -12,7 +12,7 @@ from torch import Tensor
 from ...samplers.solvers import resolve_solver
 from .span import TrajectorySpan
 from .surrogate import ReferencePath, Surrogate
-from .tau import TauAxis
+from .tau import TauAxis, discrete_levels
 from .trajectories import Field, FieldRows, solve_reference
 
 MAX_PAIRS = 160  # secants a surrogate is made of: they set what it costs
@@ -56,8 +56,10 @@ class Bench:
         projected: bool = True,
     ):
         self.field, self.rows = field, list(rows)
-        self.axis = TauAxis.of(field.process, sigma_min, sigma_max)
+        self.axis = TauAxis.of(field.process, sigma_min, sigma_max, discrete_levels(field.model))
         sigmas = self.axis.nodes(nodes)
+        if self.axis.levels is not None and len(self.axis.levels) > nodes:
+            sigmas = self.axis.levels[torch.unique(self.axis.nearest(sigmas)).flip(0)]
         reference = solve_reference(field, self.rows, sigmas)
         self.ends = reference.end
         noise = field.start(self.rows, 1.0)
@@ -70,15 +72,15 @@ class Bench:
             self.span.grow(first)
             known = self.span.coefficients(torch.cat([first, self.span.flat(reference.x)], dim=1))
             self._known = known
-            self._sigmas = sigmas.clone()
+            self.nodes = sigmas.clone()
             self._x = self._denoised = known[:, :0]
 
     @property
     def path(self) -> ReferencePath:
         """The reference in today's coefficients."""
-        known, count = self.span.pad(self._known), len(self._sigmas)
+        known, count = self.span.pad(self._known), len(self.nodes)
         return ReferencePath.of(
-            self.axis, self._sigmas, known[:, 0], known[:, 1 + count :], known[:, 1 : 1 + count], known[:, count],
+            self.axis, self.nodes, known[:, 0], known[:, 1 + count :], known[:, 1 : 1 + count], known[:, count],
             self.span.values,
         )  # fmt: skip
 

@@ -16,8 +16,8 @@ def choose(trials: Sequence[Trial], learned: Sequence[str], baselines: Set[str])
     """The candidate to keep, never one measured worse than the best stock schedule.
 
     Only trials run on every trajectory count. Among learned ones the likelier (earlier in `learned`) is taken unless
-    another is better by PILOT_NOISE; it replaces the best stock schedule only if ahead of it by MARGIN standard
-    errors of their difference on the same trajectories.
+    another is better by PILOT_NOISE, or simply the best where `learned` names no order. It replaces the best stock
+    schedule only if ahead of it by MARGIN standard errors of their difference on the same trajectories.
     """
     full = max(len(t.errors) for t in trials)
     tested = [t for t in trials if len(t.errors) == full]
@@ -27,7 +27,7 @@ def choose(trials: Sequence[Trial], learned: Sequence[str], baselines: Set[str])
         own = [t for t in own if clearly_ahead(t, stock)]
     if not own:
         return stock or min(tested, key=lambda t: t.mean)
-    limit = min(t.mean for t in own) * (1 + PILOT_NOISE)
+    limit = min(t.mean for t in own) * (1 + PILOT_NOISE if learned else 1)
     rank = {name: i for i, name in enumerate(learned)}
     return min((t for t in own if t.mean <= limit), key=lambda t: (rank.get(t.name, len(rank)), t.mean))
 

@@ -1,7 +1,9 @@
 """Deterministic solvers of k-diffusion as differentiable loops over many grids at once.
 
 Each is the function of the same name of k_diffusion.sampling, step for step, on a denoiser that takes a batch of
-grids: x (rows, grids, dims), sigma (grids,). Sigmas are (grids, steps), without the 0 that every grid ends in.
+grids: x (rows, grids, dims) at sigmas (grids,). A loop first names all its levels, (grids, levels), in the order in
+which it will call, so that what depends on the level alone is worked out at once. Grids are (grids, steps) sigmas,
+without the 0 that every grid ends in.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-Loop = Callable[[Denoise, Tensor, Tensor], Tensor]
+Denoise = Callable[[Tensor, int], Tensor]  # (x, number of the level) -> D
+Prepare = Callable[[Tensor], Denoise]  # all levels, (grids, levels) -> denoiser
+Loop = Callable[[Prepare, Tensor, Tensor], Tensor]
 
 
-def euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+def euler(prepare: Prepare, x: Tensor, sigmas: Tensor) -> Tensor:
     """Euler steps (Karras et al. 2022, Algorithm 1 without noise)."""
-    steps = sigmas.shape[1]
+    steps, denoise = sigmas.shape[1], prepare(sigmas)
     for i in range(steps):
-        denoised = denoise(x, sigmas[:, i])
+        denoised = denoise(x, i)
         if i + 1 == steps:
             return denoised
         ratio = (sigmas[:, i + 1] / sigmas[:, i])[:, None]
@@ -27,44 +30,46 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
     return x
 
 
-def heun(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+def heun(prepare: Prepare, x: Tensor, sigmas: Tensor) -> Tensor:
     """Heun steps, Euler on the last one (Karras et al. 2022, Algorithm 2 without noise)."""
-    steps = sigmas.shape[1]
+    steps, denoise = sigmas.shape[1], prepare(sigmas)
     for i in range(steps):
         s = sigmas[:, i, None]
-        denoised = denoise(x, sigmas[:, i])
+        denoised = denoise(x, i)
         if i + 1 == steps:
             return denoised
         q = sigmas[:, i + 1, None]
         d = (x - denoised) / s
         guess = x + (q - s) * d
-        d = 0.5 * (d + (guess - denoise(guess, sigmas[:, i + 1])) / q)
+        d = 0.5 * (d + (guess - denoise(guess, i + 1)) / q)
         x = x + (q - s) * d
     return x
 
 
-def dpm_2(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+def dpm_2(prepare: Prepare, x: Tensor, sigmas: Tensor) -> Tensor:
     """DPM-Solver-2 steps with the midpoint in log sigma, Euler on the last one (Lu et al. 2022)."""
     steps = sigmas.shape[1]
+    middles = (sigmas[:, :-1] * sigmas[:, 1:]).sqrt()
+    denoise = prepare(torch.cat([sigmas, middles], dim=1))
     for i in range(steps):
         s = sigmas[:, i, None]
-        denoised = denoise(x, sigmas[:, i])
+        denoised = denoise(x, i)
         if i + 1 == steps:
             return denoised
         q = sigmas[:, i + 1, None]
-        middle = (s * q).sqrt()
+        middle = middles[:, i, None]
         guess = x + (middle - s) / s * (x - denoised)
-        x = x + (q - s) / middle * (guess - denoise(guess, middle[:, 0]))
+        x = x + (q - s) / middle * (guess - denoise(guess, steps + i))
     return x
 
 
-def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
+def dpmpp_2m(prepare: Prepare, x: Tensor, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095)."""
-    steps = sigmas.shape[1]
+    steps, denoise = sigmas.shape[1], prepare(sigmas)
     logs = sigmas.log()
     before: Tensor | None = None
     for i in range(steps):
-        denoised = denoise(x, sigmas[:, i])
+        denoised = denoise(x, i)
         if i + 1 == steps:
             return denoised
         h = (logs[:, i] - logs[:, i + 1])[:, None]

@@ -139,6 +139,7 @@ class Refinement:
             starts = starts[order[:fresh]]
         grids, _ = self.search.improve(rapid, self.solver, starts, iterations // 3)
         grids, _ = self.search.improve(rapid, self.solver, self._distinct(grids)[:KEPT], iterations - iterations // 3)
+        grids = torch.stack([self.bench.axis.snapped(grid) for grid in grids])
         with torch.no_grad():
             predicted = surrogate.mean_error(self.solver, grids)
         order = predicted.argsort()

@@ -20,11 +20,14 @@ from .pilot import Trial
 from .refine import Refinement, run_cost
 from .trajectories import Field
 
-ROWS = 12  # trajectories refined on
+Candidate = Callable[[int], Tensor | None]  # a schedule that may have no grid at a step count
+
+ROWS = 16  # trajectories refined on
 FEWEST_ROWS = 6
 NODES = 64  # of a reference trajectory
 BUDGETS = {1: 2450, 2: 3675, 3: 4900}  # model evaluations by how many step counts, reference included
 ROUNDS = 7  # real runs a step count should get at least: fewer trajectories before fewer runs
+CLOSE, DIFFERENT = 1.1, 0.1  # a second candidate: its measured error over the best one's, its distance in tau
 FAR = 4  # how many times as many steps the equivalent of a schedule is looked for
 
 
@@ -50,7 +53,7 @@ class Plan:
 class Refined:
     """What a refinement found: candidates for the pilot, and the bench to predict with."""
 
-    candidates: dict[str, Schedule]
+    candidates: dict[str, Candidate]
     runs: dict[int, Run]
     refinement: Refinement
     report: dict[str, Any] = field(default_factory=dict)
@@ -69,8 +72,9 @@ def fit_refined(
 ) -> Refined:
     """Refine a grid for each step count on the given trajectories (see refine.py).
 
-    Candidates: "refined", the best measured grid of each step count; with several step counts also "refined_curve",
-    the one of these curves that is predicted best over all of them, resampled.
+    Candidates: "refined", the best measured grid of each step count, and "refined_2", the next best one that differs
+    from it, if it is CLOSE: a dozen trajectories cannot always tell them apart. With several step counts also
+    "refined_curve", the one of these curves that is predicted best over all of them, resampled.
     """
     began, in_model = time.monotonic(), field_.seconds
     plan = Plan.of(len(rows), counts, solver)
@@ -89,7 +93,11 @@ def fit_refined(
 
     refinement = Refinement(bench, solver, rivals, plan.runs, free_start, on_run)
     runs = refinement.refine()
-    candidates: dict[str, Schedule] = {"refined": lambda n: runs[n].sigmas.float()}
+    second = {n: _second(bench, solver, n) for n in counts}
+    candidates: dict[str, Candidate] = {
+        "refined": lambda n: runs[n].sigmas.float(),
+        "refined_2": lambda n: None if (run := second[n]) is None else run.sigmas.float(),
+    }
     if len(counts) > 1:
         curve = _one_curve(refinement, runs, bounds, field_.process.kind)
         candidates["refined_curve"] = curve.sigmas
@@ -162,10 +170,20 @@ def _one_curve(refinement: Refinement, runs: Mapping[int, Run], bounds: tuple[fl
     return curves[min(curves)]
 
 
+def _second(bench: Bench, solver: str, steps: int) -> Run | None:
+    """The next best new grid at least DIFFERENT in tau from the best and at most CLOSE worse."""
+    runs = sorted((r for r in bench.runs if r.solver == solver and r.steps == steps), key=lambda r: r.mean)
+    taus = [bench.axis.taus(r.sigmas[:-1]) for r in runs]
+    for run, tau in zip(runs[1:], taus[1:], strict=True):
+        if not run.name and run.mean <= CLOSE * runs[0].mean and (tau - taus[0]).abs().max() >= DIFFERENT:
+            return run
+    return None
+
+
 def _predictions(
-    refinement: Refinement, steps: int, candidates: Mapping[str, Schedule], rivals: Mapping[str, Tensor]
+    refinement: Refinement, steps: int, candidates: Mapping[str, Candidate], rivals: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    grids = {name: make(steps).double() for name, make in candidates.items()}
+    grids = {name: grid.double() for name, make in candidates.items() if (grid := make(steps)) is not None}
     return refinement.predict(steps, {**grids, **rivals})
 
 
@@ -173,12 +191,16 @@ def _start_cost(bench: Bench, run: Run) -> dict[str, float]:
     """The first sigma, and the error that starting there leaves however finely one solves from it (predicted).
 
     Noise scaled to a lower sigma lacks what the model would have shaped above it.
+
+    Returns:
+        sigma, of_sigma_max (its share), error (root mean square, as end errors are), of_error: the grid's whole one.
     """
     axis, first = bench.axis, float(run.sigmas[0])
-    taus = torch.linspace(axis.tau(min(first, axis.sigma_max)), axis.low, NODES, dtype=torch.float64)
     surrogate = bench.surrogate(run.solver, run.steps)
     with torch.inference_mode(False), torch.no_grad():
-        sigmas = axis.sigmas(taus)[None]
-        end = dpmpp_2m(surrogate.denoise, surrogate.path.noise[:, None] * sigmas[:, 0, None], sigmas)
-        error = (end[:, 0] - surrogate.path.end).norm(dim=1).mean() / surrogate.path.values**0.5
+        tops = torch.tensor([axis.high, axis.tau(min(first, axis.sigma_max))], dtype=torch.float64)
+        line = torch.linspace(0, 1, NODES, dtype=torch.float64)
+        sigmas = axis.sigmas(tops[:, None] + (axis.low - tops)[:, None] * line)
+        ends = dpmpp_2m(surrogate.prepare, surrogate.path.noise[:, None] * sigmas[:, 0, None], sigmas)
+        error = (ends[:, 1] - ends[:, 0]).norm(dim=1).mean() / surrogate.path.values**0.5
     return {"sigma": first, "of_sigma_max": first / axis.sigma_max, "error": float(error), "of_error": run.mean}

@@ -51,6 +51,8 @@ class GridSearch:
         gaps = (taus[:, :-1] - taus[:, 1:]).clamp_min(SMALLEST_GAP).log().requires_grad_()
         z = (self.axis.high - taus[:, 0]).clamp_min(math.exp(CLOSED)).log().requires_grad_()
         free = [gaps, z] if self.free_start else [gaps]
+        if not any(p.numel() for p in free):
+            iterations, free = 0, [z]  # one step from sigma_max: nothing is free
         optimiser = torch.optim.Adam([p for p in free if p.numel()], lr=RATE, betas=(0.9, 0.97))
         with torch.no_grad():
             best_error = surrogate.mean_error(solver, starts)
