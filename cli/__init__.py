@@ -35,7 +35,9 @@ what it writes:
   --text       the schedule as one line of text on standard output, as the ComfyUI node takes it
 examples:
   restart-art fit --checkpoint flow --solver dpmpp_2m --steps 8,12,20 --out flow.safetensors
-  restart-art fit --checkpoint eps --solver euler --steps 12 --text > eps-euler.txt""",
+  restart-art fit --checkpoint eps --solver euler --steps 12 --text > eps-euler.txt
+  restart-art fit --comfyui ~/comfy/ComfyUI --checkpoint my.safetensors --cfg 6 --steps 12 --out my.safetensors
+  torchrun --nproc-per-node 4 -m restart_art fit --comfyui ... (the same options)""",
     "sample": """\
 what it does:
   Samples digits from a tiny checkpoint and says how many model calls and seconds that took.
@@ -169,10 +171,41 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="starting noises to learn from and to measure on; more cost more model calls (default: 24)",
     )
+    parser.add_argument(
+        "--method",
+        type=options.choice("direct", "refined"),
+        default="refined",
+        metavar="refined|direct",
+        help="refined: learns from real runs, best at few steps; direct: about half the cost (default: refined)",
+    )
     _add_seed(parser)
+    _add_comfyui(parser)
     parser.add_argument("--out", metavar="FILE.safetensors", help="where to save the schedule")
     parser.add_argument("--text", action="store_true", help="print the schedule as one line of text")
     parser.add_argument("--no-progress", action="store_true", help=argparse.SUPPRESS)
+
+
+def _add_comfyui(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "a checkpoint of ComfyUI (run with ComfyUI's own Python; under torchrun the work is split over all ranks)"
+    )
+    add = group.add_argument
+    add("--comfyui", metavar="FOLDER", help="a ComfyUI; --checkpoint is then a name in its list of checkpoints")
+    add("--positive", default="", metavar="TEXT", help="prompt (default: empty)")
+    add("--negative", default="", metavar="TEXT", help="negative prompt (default: empty)")
+    add("--cfg", type=options.number(0, 100), default=5.0, metavar="X", help="cfg to learn for (default: 5)")
+    size = options.whole_number(64, 8192)
+    add("--width", type=size, default=512, metavar="PIXELS", help="picture width (default: 512)")
+    add("--height", type=size, default=512, metavar="PIXELS", help="picture height (default: 512)")
+    add("--lora", type=options.lora, action="append", metavar="NAME[:STRENGTH]", help="a LoRA; may be repeated")
+    add("--shift", type=options.number(0, 100), metavar="X", help="as the node ModelSamplingSD3")
+    add(
+        "--sampling",
+        type=options.choice("eps", "v_prediction"),
+        metavar="eps|v_prediction",
+        help="as the node ModelSamplingDiscrete",
+    )
+    add("--comfyui-args", default="", metavar="'...'", help="ComfyUI's own options, such as '--lowvram'")
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ..schedules import ArtSchedule, edm_sigmas, stock_schedules
 from ..schedules.plot import pilot_chart, schedule_curves
-from . import running
+from . import comfyui, running
 from .fitting import fit_checkpoint, pilot_text
 from .options import UserError, output_file, output_folder, write_whole
 from .pictures import contact_sheet, png_bytes
@@ -44,16 +44,27 @@ def fit(arguments: Namespace) -> int:
     if not arguments.out and not arguments.text:
         raise UserError("--out: nothing to write to; give --out FILE.safetensors, or --text")
     path = output_file("--out", arguments.out, ".safetensors") if arguments.out else None
-    checkpoint = running.load_checkpoint(arguments.checkpoint)
-    with Bars(not arguments.no_progress) as bars, running.threads(1):
-        schedule = fit_checkpoint(
-            checkpoint,
-            solver=arguments.solver,
-            steps=arguments.steps,
-            trajectories=arguments.trajectories,
-            seed=arguments.seed,
-            callback=lambda progress: bars.stage("fit", progress.stage, progress.done, progress.total),
-        )
+    first = comfyui.rank() == 0
+    with Bars(first and not arguments.no_progress) as bars, running.threads(1):
+
+        def show(progress: Any) -> None:
+            bars.stage("fit", progress.stage, progress.done, progress.total)
+
+        if arguments.comfyui:
+            schedule = comfyui.fit_in_comfyui(arguments, show)
+        else:
+            schedule = fit_checkpoint(
+                running.load_checkpoint(arguments.checkpoint),
+                solver=arguments.solver,
+                steps=arguments.steps,
+                trajectories=arguments.trajectories,
+                seed=arguments.seed,
+                method=arguments.method,
+                callback=show,
+                ranks=comfyui.join_ranks(),
+            )
+    if not first:
+        return 0
     page = sys.stderr if arguments.text else sys.stdout
     print(pilot_text(schedule.report), file=page)
     if path is not None:

@@ -20,11 +20,13 @@ def fit_checkpoint(
     steps: tuple[int, ...],
     trajectories: int,
     seed: int,
+    method: str = "direct",
     callback: Callable[[Any], None] | None = None,
+    ranks: Any = None,
 ) -> ArtSchedule:
     """Fits a schedule to a tiny checkpoint, the ten digits taking turns.
 
-    callback: as ``fit_schedule``'s. Raises UserError for a fit that cannot be made.
+    method, callback, ranks: as ``fit_schedule``'s. Raises UserError for a fit that cannot be made.
     """
     low, high = checkpoint.bounds
     try:
@@ -37,7 +39,9 @@ def fit_checkpoint(
             steps=steps,
             seed=seed,
             extra_args={"classes": torch.arange(trajectories) % 10},
+            method=method,
             callback=callback,
+            ranks=ranks,
         )
     except ValueError as problem:
         raise UserError(str(problem)) from None

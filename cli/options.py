@@ -54,6 +54,32 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def number(lowest: float, highest: float) -> Callable[[str], float]:
+    """Parser of a number from ``lowest`` to ``highest``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:  # NaN too
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed; give a number from {lowest:g} to {highest:g}")
+        return value
+
+    return parse
+
+
+def lora(text: str) -> tuple[str, float]:
+    """``"name.safetensors:0.8"`` -> its name and strength, 1 if none is given. Raises ArgumentTypeError."""
+    name, colon, strength = text.rpartition(":")
+    if not colon:
+        return text, 1.0
+    try:
+        return name, number(-20, 20)(strength)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME or NAME:STRENGTH, such as a.safetensors:0.8") from None
+
+
 def step_list(text: str) -> tuple[int, ...]:
     """``"8,12,20"`` -> ``(8, 12, 20)``, sorted, each once. Raises ArgumentTypeError."""
     parse = whole_number(1, MAX_STEPS)
