@@ -68,9 +68,10 @@ def fit_schedule(
         solver: the k-diffusion solver it is for: "euler", "heun", "dpmpp_2m", ...
         steps: step counts to fit and measure.
         method: "direct" or "refined".
-        free_start: whether a grid may start below sigma_max (at 0.6 sigma_max at the lowest). That shortens every
-            step, but noise scaled to a lower sigma lacks what the model would have shaped above it; this is part of
-            the end error that is measured, and a refined fit reports it ("start"). False: all start at sigma_max.
+        free_start: whether a grid may start below sigma_max (refined: at 0.6 sigma_max at the lowest; direct: 0.6 of
+            a step below it). That shortens every step, but noise scaled to a lower sigma lacks what the model would
+            have shaped above it; this is part of the end error that is measured, and a refined fit reports it
+            ("start"). False: all start at sigma_max.
         baselines: the host's stock schedules by name, steps -> sigmas each. By default karras, exponential and,
             for a model with a table of sigmas, normal, simple and ddim_uniform.
         seed: which trajectories are for the density and which for the pilot. Same seed and noise, same schedule.

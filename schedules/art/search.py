@@ -15,6 +15,7 @@ LOWEST_START = 0.6  # of sigma_max
 ROUGHNESS = 0.003  # on squared second differences of the log gaps
 RATE = 0.06
 CLOSED = -7.0  # z = log(tau_max - tau_0) of a grid that starts at sigma_max
+AT_TOP = 0.002  # in tau: a grid that starts closer to sigma_max than this starts there
 SMALLEST_GAP = 0.01  # in tau
 
 
@@ -38,7 +39,9 @@ class GridSearch:
         room = first - self.axis.low
         gaps = gaps * (room / gaps.sum(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
         taus = torch.cat([first, first - gaps.cumsum(dim=1)], dim=1)
-        return self.axis.sigmas(taus).clamp(self.axis.sigma_min, self.axis.sigma_max)
+        levels = self.axis.sigmas(taus).clamp(self.axis.sigma_min, self.axis.sigma_max)
+        at_top = (self.axis.high - first < AT_TOP) & (torch.arange(levels.shape[1]) == 0)
+        return torch.where(at_top, self.axis.sigma_max, levels)
 
     def improve(self, surrogate: Surrogate, solver: str, starts: Tensor, iterations: int) -> tuple[Tensor, Tensor]:
         """Lower the predicted mean end error from each start.
