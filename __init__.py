@@ -9,10 +9,9 @@ __version__ = "0.1.0"
 WEB_DIRECTORY = "./web"
 
 if "comfy.samplers" in sys.modules:  # loaded by ComfyUI
-    from .nodes import comfy_entrypoint
-    from .nodes import host, host_files
+    from .nodes import comfy_entrypoint, host
 
     # At import: other packs copy the sampler and scheduler lists while ComfyUI starts.
     host.register()
-    host_files.register()
+    host.register_files()
     __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

@@ -36,7 +36,7 @@ what it writes:
 examples:
   restart-art fit --checkpoint flow --solver dpmpp_2m --steps 8,12,20 --out flow.safetensors
   restart-art fit --checkpoint eps --solver euler --steps 12 --text > eps-euler.txt
-  restart-art fit --comfyui ~/comfy/ComfyUI --checkpoint my.safetensors --cfg 6 --steps 12 --out my.safetensors
+  restart-art fit --comfyui ~/comfy/ComfyUI --checkpoint my.safetensors --cfg 6 --out my.safetensors
   torchrun --nproc-per-node 4 -m restart_art fit --comfyui ... (the same options)""",
     "sample": """\
 what it does:

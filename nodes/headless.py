@@ -1,6 +1,6 @@
 """ComfyUI without its server: loads a checkpoint the way its nodes do, for `restart-art fit --comfyui`.
 
-Part of host.py's office (it touches ComfyUI's internals), used by the command line only.
+Used by the command line only. It stands beside host/, which can be imported only once ComfyUI has been.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io, ui
 
 from ..schedules import ArtSchedule as Schedule
-from . import host_files
+from . import host
 from .library import check_name
 from .nodes_schedules import CATEGORY
 from .schema import ArtSchedule, build
@@ -49,8 +49,8 @@ class SaveARTSchedule(io.ComfyNode):
     @classmethod
     def execute(cls, schedule: Schedule, name: str, if_exists: str = KEEP) -> io.NodeOutput:
         check_name(name)
-        given, path = host_files.save_schedule(schedule, name, overwrite=if_exists == OVERWRITE)
-        scheduler = f"{host_files.PREFIX}{given}"
+        given, path = host.save_schedule(schedule, name, overwrite=if_exists == OVERWRITE)
+        scheduler = f"{host.PREFIX}{given}"
         text = f"Saved as {path.name}. Refresh (R) to find {scheduler} in the scheduler lists."
         return io.NodeOutput(schedule, scheduler, ui=ui.PreviewText(text))
 
@@ -58,7 +58,7 @@ class SaveARTSchedule(io.ComfyNode):
     def fingerprint_inputs(cls, name: str = "", **_: object) -> str:
         """Saved again when the file has gone since."""
         try:
-            return host_files.file_state(check_name(name))
+            return host.file_state(check_name(name))
         except ValueError:
             return ""
 
@@ -68,7 +68,7 @@ class LoadARTSchedule(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        host_files.refresh_schedulers()  # ComfyUI asks for schemas on a refresh
+        host.refresh_schedulers()  # ComfyUI asks for schemas on a refresh
         schema: io.Schema = build(
             io.Schema,
             node_id="RestART_LoadARTSchedule",
@@ -78,7 +78,7 @@ class LoadARTSchedule(io.ComfyNode):
             search_aliases=["load schedule", "import schedule"],
             inputs=[
                 io.Combo.Input(
-                    "name", options=host_files.saved_names(),
+                    "name", options=host.saved_names(),
                     tooltip="A file in models/art_schedules. Refresh (R) after putting one there.",
                 ),
             ],
@@ -94,13 +94,13 @@ class LoadARTSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        schedule = host_files.load_saved(name)
+        schedule = host.load_saved(name)
         return io.NodeOutput(schedule, schedule.to_text())
 
     @classmethod
     def fingerprint_inputs(cls, name: str = "") -> str:
         """Loaded again when the file has changed."""
-        return host_files.file_state(name)
+        return host.file_state(name)
 
 
 NODES: list[type[io.ComfyNode]] = [SaveARTSchedule, LoadARTSchedule]

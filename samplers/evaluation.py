@@ -110,7 +110,7 @@ class PairEvaluator:
     def _call(self, x: Tensor, sigma: Tensor, start: int, stop: int, batch: int) -> Tensor:
         args = self._args
         if (start, stop) != (0, batch):
-            rows = torch.arange(start, stop) % batch
+            rows = torch.arange(start, stop, device=x.device) % batch
             args = {k: _take(v, rows, batch) for k, v in args.items()}
         out: Tensor = self.model(x[start:stop], sigma[start:stop], **args)
         self.calls += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_evaluation import Labelled, one_by_one, pairs
 
 from restart_art.samplers.evaluation import PairEvaluator
 from restart_art.samplers.memory import set_memory_probe, set_spreader
 
 from exact import grid_5x5
+from pair_tools import Labelled, one_by_one, pairs
 
 
 def injected(calls, error):

@@ -29,7 +29,7 @@ class DigitConditioning(io.ComfyNode):
 class CountModelCalls(io.ComfyNode):
     """Counts under `tag` how often the network runs; use a tag once, as ComfyUI caches nodes."""
 
-    counts = {}
+    counts = {}  # noqa: RUF012
 
     @classmethod
     def define_schema(cls):

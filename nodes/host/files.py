@@ -1,4 +1,4 @@
-"""The part of host.py that knows ComfyUI's folders: saved schedules, and each as a scheduler `art/<name>`."""
+"""ComfyUI's folders: saved schedules, and each of them as a scheduler `art/<name>`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import comfy.samplers
 import folder_paths
 from torch import Tensor
 
-from ..schedules import ArtSchedule, ScheduleError
-from . import host
-from .library import SUFFIX, save_named
+from ...schedules import ArtSchedule, ScheduleError
+from ..library import SUFFIX, save_named
+from .models import bounds_of, process_of
+from .registry import scheduler_lists
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +88,9 @@ class SavedScheduler:
     def __call__(self, model_sampling: Any, steps: int) -> Tensor:
         """(steps + 1,) sigmas for this model; a mismatch of process is logged, as a drop-down has no text."""
         schedule = load_saved(self.name)
-        for sentence in schedule.warnings_for(process=host.process_of(model_sampling).kind):
+        for sentence in schedule.warnings_for(process=process_of(model_sampling).kind):
             log.warning("scheduler %s%s: %s", PREFIX, self.name, sentence)
-        return schedule.sigmas_for(steps, 1.0, *host.bounds_of(model_sampling))
+        return schedule.sigmas_for(steps, 1.0, *bounds_of(model_sampling))
 
 
 def refresh_schedulers() -> list[str]:
@@ -98,7 +99,7 @@ def refresh_schedulers() -> list[str]:
     A handler once added stays: a list that another pack copied earlier still works, or says that the file is gone.
     """
     handlers = comfy.samplers.SCHEDULER_HANDLERS
-    lists = host.scheduler_lists()
+    lists = scheduler_lists()
     names = [f"{PREFIX}{name}" for name in saved_names()]
     ours = []
     for name in names:
@@ -125,7 +126,7 @@ def is_saved_scheduler(name: str) -> bool:
     return owner is not None and isinstance(owner.handler, SavedScheduler)
 
 
-def register() -> list[str]:
+def register_files() -> list[str]:
     """At import: the folder, and every saved schedule in the scheduler lists. Never stops ComfyUI from starting."""
     register_folder()
     try:

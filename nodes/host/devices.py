@@ -23,14 +23,14 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..samplers.memory import set_memory_probe, set_spreader
+from ...samplers.memory import set_memory_probe, set_spreader
 
 ROWS = "restart_art_rows"  # the conditioning tensor that says which rows of the batch a prompt stands for
 MARGIN = 1.5  # ComfyUI's own, where it decides whether prompts share a call
 SPREADABLE_GUIDERS = {"CFGGuider", "Guider_Basic"}  # they ask for "sampler_calc_cond_batch_function"
 
 
-def register() -> None:
+def register_devices() -> None:
     """Tell samplers/ how much fits and how to use several devices. Calling twice changes nothing."""
     set_memory_probe(samples_that_fit, comfy.model_management.soft_empty_cache)
     set_spreader(spread_over_devices)
