@@ -1,6 +1,6 @@
 """ComfyUI nodes: thin. They read inputs, call samplers/ or schedules/, and wrap what comes back.
 
-Only nodes_*.py, schema.py and host.py need ComfyUI; the rest of the folder can be imported anywhere.
+Only nodes_*.py, schema.py and host/ need ComfyUI; the rest of the folder can be imported anywhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names and files of saved schedules. Plain Python: where the folders lie is host.py's to say."""
+"""Names and files of saved schedules. Plain Python: where the folders lie is host's to say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs inside ComfyUI's own Python, without a server: what nodes/host.py says of live models. Prints JSON.
+"""Runs inside ComfyUI's own Python, without a server: what nodes/host says of live models. Prints JSON.
 
 <ComfyUI's python> probe_host.py <checkout> <folder holding the pack as RestART> <checkpoint folder>
 """

@@ -1,4 +1,4 @@
-"""nodes/host.py on live ComfyUI models, in ComfyUI's own Python."""
+"""nodes/host on live ComfyUI models, in ComfyUI's own Python."""
 
 from __future__ import annotations
 

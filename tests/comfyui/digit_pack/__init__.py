@@ -3,8 +3,10 @@
 ComfyUI's own text encoders have nothing to say to these checkpoints (they come with an empty one).
 """
 
+import json
+
 import torch
-from comfy_api.latest import ComfyExtension, io
+from comfy_api.latest import ComfyExtension, io, ui
 
 TOKENS, CONTEXT, POOLED = 77, 4096, 2048
 
@@ -68,9 +70,27 @@ class ModelCalls(io.ComfyNode):
         return io.NodeOutput(CountModelCalls.counts[tag])
 
 
+class ExactNumbers(io.ComfyNode):
+    """Shows SIGMAS with every digit they have (PreviewAny rounds)."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_ExactNumbers",
+            category="testing",
+            is_output_node=True,
+            inputs=[io.Sigmas.Input("sigmas")],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, sigmas):
+        return io.NodeOutput(ui=ui.PreviewText(json.dumps(sigmas.tolist())))
+
+
 class DigitPack(ComfyExtension):
     async def get_node_list(self):
-        return [DigitConditioning, CountModelCalls, ModelCalls]
+        return [DigitConditioning, CountModelCalls, ModelCalls, ExactNumbers]
 
 
 async def comfy_entrypoint():
