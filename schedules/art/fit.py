@@ -14,6 +14,8 @@ from ...samplers.noise_process import find_model_sampling
 from ...samplers.solvers import CALLS_PER_STEP, available_solvers
 from ..edm import check_bounds
 from ..stock import Schedule, stock_schedules
+from .actor_critic_fit import art_rl_candidates
+from .actor_critic_settings import ActorCriticSettings
 from .choice import choose, equivalent_steps, verdict
 from .curve import MAX_KNOTS, ArtSchedule, compress
 from .direct import OBJECTIVES, VARIANTS, Density, fit_densities
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "FitProgress", "fit_schedule"]
 
-METHODS = ("direct", "refined")
+METHODS = ("direct", "refined", "art_rl")
 FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
 PILOT_BUDGET = 2000  # model evaluations of a refined fit's pilot for one step count, and again for each further one
@@ -48,6 +50,7 @@ def fit_schedule(
     extra_args: Mapping[str, Any] | None = None,
     callback: Callable[[FitProgress], None] | None = None,
     ranks: Ranks | None = None,
+    settings: ActorCriticSettings | None = None,
 ) -> ArtSchedule:
     """Learn a sigma schedule for `model`.
 
@@ -67,7 +70,8 @@ def fit_schedule(
         sigma_min, sigma_max: bounds of the model, 0 < sigma_min < sigma_max (flow: sigma_max <= 1).
         solver: the k-diffusion solver it is for: "euler", "heun", "dpmpp_2m", ...
         steps: step counts to fit and measure.
-        method: "direct" or "refined".
+        method: "direct", "refined" or "art_rl", the paper's actor-critic (actor_critic.py): tens of thousands of
+            evaluations for direct's objective; for fidelity to the paper.
         free_start: whether a grid may start below sigma_max (refined: at 0.6 sigma_max at the lowest; direct: 0.6 of
             a step below it). That shortens every step, but noise scaled to a lower sigma lacks what the model would
             have shaped above it; this is part of the end error that is measured, and a refined fit reports it
@@ -79,6 +83,7 @@ def fit_schedule(
         callback: called with a FitProgress as work is done; what it raises ends the fit.
         ranks: the processes that share every batch, each of which makes this same call (see ranks.py). All return
             the same curves; only rank 0's schedule has the report, and only it calls back.
+        settings: hyper-parameters of "art_rl"; None: the defaults, with this seed.
 
     Returns:
         ArtSchedule. Its report holds model_evaluations (of the fit; one evaluation = one sample through the model
@@ -88,7 +93,8 @@ def fit_schedule(
         steps at which it is as accurate]} where known, verdict (a sentence), seconds, method, free_start,
         trajectories. A refined fit adds predicted {steps: {name: end error by the surrogate}}, surrogate (each
         proposal's predicted and measured error), surrogate_seconds, rows, runs, and start {steps: first sigma, its
-        share of sigma_max, and the error that this start alone leaves, of the whole}.
+        share of sigma_max, and the error that this start alone leaves, of the whole}. An ART-RL fit adds art_rl
+        {model_evaluations, cost, terminal_error, scaling, history}.
 
     Raises:
         ValueError: bad input (named, before any model call), or NaN / inf from the model.
@@ -104,7 +110,7 @@ def fit_schedule(
         if baselines is None:
             baselines = stock_schedules(find_model_sampling(model) or model, sigma_min, sigma_max)
         bounds = (sigma_min, sigma_max)
-        schedule = _learn(field_, bounds, solver, counts, method, free_start, baselines, seed, monitor)
+        schedule = _learn(field_, bounds, solver, counts, method, free_start, baselines, seed, monitor, settings)
     except BaseException:
         if ranks is not None:
             ranks.give_up()
@@ -116,7 +122,7 @@ def fit_schedule(
 
 def _learn(
     field_: Field, bounds: tuple[float, float], solver: str, counts: list[int], method: str, free_start: bool,
-    baselines: Mapping[str, Schedule], seed: int, monitor: Monitor,
+    baselines: Mapping[str, Schedule], seed: int, monitor: Monitor, settings: ActorCriticSettings | None,
 ) -> ArtSchedule:  # fmt: skip
     """fit_schedule, its input checked: learn on some trajectories, measure on the others, keep the best."""
     began = time.monotonic()
@@ -126,10 +132,17 @@ def _learn(
     fit_rows = rows[: max(1, min(ROWS if method == "refined" else FIT_ROWS, len(rows) // 2))]
     pilot_rows = rows[len(fit_rows) :] or rows
     monitor.total = _expected(method, len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, solver)
+    extra: dict[str, Any] = {}
     refined: Refined | None = None
     if method == "refined":
         refined = fit_refined(field_, fit_rows, bounds, solver, counts, baselines, monitor, free_start=free_start)
         learned: dict[str, Candidate] = refined.candidates
+        extra = refined.report
+    elif method == "art_rl":
+        monitor.total += (settings or ActorCriticSettings()).expected_evaluations()
+        monitor.enter("density", "learning by actor-critic")
+        by_policy, extra = art_rl_candidates(field_, fit_rows, bounds, solver, settings, seed, free_start, monitor)
+        learned = {**by_policy}
     else:
         monitor.enter("density", "measuring how the model bends its paths")
         densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
@@ -172,7 +185,7 @@ def _learn(
         "seed": seed,
         "free_start": free_start,
         "seconds": round(time.monotonic() - began, 3),
-        **(refined.report if refined else {}),
+        **extra,
     }
     return ArtSchedule(tuple(curves), solver, field_.process.kind, sigma_min, sigma_max, report=report)
 
@@ -226,9 +239,9 @@ def _equivalents(
         rival = next((t for t in trials[n] if t.name in baselines), None)
         if name in baselines or rival is None or len(rival.errors) < len(own.errors):
             continue
-        known = {m: t.mean for m, ts in trials.items() for t in ts if t.name == rival.name and len(t.sigmas) == m + 1}
+        known = {len(t.sigmas) - 1: t.mean for ts in trials.values() for t in ts if t.name == rival.name}
         steps = equivalent_steps(own.mean, known)
-        if steps is None and refined is not None and own.mean < rival.mean and n == rival.steps:
+        if steps is None and refined is not None and own.mean < rival.mean:
             known |= measured_equivalent(refined, own, rival, baselines[rival.name], measure)
             steps = equivalent_steps(own.mean, known)
         if steps is not None:
