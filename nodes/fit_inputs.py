@@ -58,7 +58,8 @@ def fit_inputs() -> list[Any]:
         io.Combo.Input(
             "method", options=list(METHODS), default="refined", optional=True,
             tooltip="refined: learns from real runs on candidate schedules, best at few steps. direct: from the bend "
-            "of the paths alone, at about half the cost.",
+            "of the paths alone, at about half the cost. art_rl: the ART paper's own reinforcement learning; same aim "
+            "as direct, for ten times the model calls and more.",
         ),
         build(
             io.Boolean.Input, "free_start", default=True, optional=True, advanced=True,
