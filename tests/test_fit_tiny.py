@@ -95,6 +95,38 @@ def test_never_above_the_best_stock_schedule(kind, solver, record_property):
         assert ratio <= 1.02
 
 
+@pytest.mark.parametrize(
+    ("kind", "solver", "limit"), [("flow", "dpmpp_2m", 0.45), ("eps", "euler", 0.92), ("flow", "heun", 0.80)]
+)
+def test_refined_schedule_is_ahead_of_every_stock_schedule(kind, solver, limit, record_property):
+    """8 steps, against the best of the whole list on noise that the fit has not seen, within the budgets."""
+    model, low, high, baselines, field, ends = setting(kind)
+    noise = torch.randn(24, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    classes = torch.randint(0, 10, (24,), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        schedule = fit_schedule(
+            model,
+            noise,
+            sigma_min=low,
+            sigma_max=high,
+            solver=solver,
+            steps=(8,),
+            method="refined",
+            baselines=baselines,
+            extra_args={"classes": classes},
+        )
+    stock = {name: end_error(field, ends, solver, make(8)) for name, make in baselines.items()}
+    ratio = end_error(field, ends, solver, schedule.sigmas(8)) / min(stock.values())
+    report = schedule.report
+    print(f"{kind} {solver}: {ratio:.3f}, fit {report['model_evaluations']}, pilot {report['pilot_evaluations']}")
+    print(report["verdict"])
+    record_property(f"refined_{kind}_{solver}_8", round(ratio, 4))
+    assert report["model_evaluations"] <= 2450
+    assert report["pilot_evaluations"] <= 2000
+    assert set(baselines) <= set(report["pilot"][8])
+    assert ratio <= limit
+
+
 def test_our_stock_schedules_are_comfyuis():
     grids = comfyui_grids()
     if not grids:

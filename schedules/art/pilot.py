@@ -16,6 +16,7 @@ from .trajectories import Field
 # Rounds of the elimination: trajectories used so far, and how many times the best mean error a candidate may
 # have to stay in. Errors vary by trajectory, but candidates are compared on the same ones.
 ROUNDS = ((2, 1.6), (5, 1.25), (10, 1.1))
+CHANCE = 2.0  # standard errors of the paired difference within which a candidate stays in, however far behind
 REFERENCE_NODES = 64
 BLEND_FROM = 5  # trajectories after which the leaders are blended
 
@@ -83,9 +84,9 @@ def run_pilot(
             for trial in alive[n]:
                 end = field.solve(solver, [rows[i] for i in batch], trial.sigmas)
                 trial.errors += _errors(end, ends[batch])
-            best = min(t.mean for t in alive[n])
+            best = min(alive[n], key=lambda t: t.mean)
             rival = min((t for t in alive[n] if t.name in baselines), key=lambda t: t.mean, default=None)
-            alive[n] = [t for t in alive[n] if t is rival or t.mean <= tolerance * best]
+            alive[n] = [t for t in alive[n] if t is rival or not _hopeless(t, best, tolerance)]
         done = until
         if done >= BLEND_FROM and not blended:
             blended = True
@@ -97,6 +98,18 @@ def run_pilot(
                 alive[n] += blends
         on_round(trials)
     return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.mean)) for n in steps}
+
+
+def _hopeless(trial: Trial, best: Trial, tolerance: float) -> bool:
+    """Behind the best by more than the tolerance, and by more than a few trajectories' chance could explain."""
+    gaps = [a - b for a, b in zip(trial.errors, best.errors, strict=True)]
+    mean = sum(gaps) / len(gaps)
+    if trial.mean <= tolerance * best.mean:
+        return False
+    if len(gaps) < 3 or trial.mean > 2 * best.mean:
+        return True
+    spread = sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1)
+    return mean > CHANCE * (spread / len(gaps)) ** 0.5
 
 
 def _cost(solver: str, trial: Trial) -> int:

@@ -28,6 +28,7 @@ NODES = 64  # of a reference trajectory
 BUDGETS = {1: 2450, 2: 3675, 3: 4900}  # model evaluations by how many step counts, reference included
 ROUNDS = 7  # real runs a step count should get at least: fewer trajectories before fewer runs
 CLOSE, DIFFERENT = 1.1, 0.1  # a second candidate: its measured error over the best one's, its distance in tau
+TRIES = 3
 FAR = 4  # how many times as many steps the equivalent of a schedule is looked for
 
 
@@ -119,34 +120,39 @@ def measured_equivalent(
     make: Schedule,
     measure: Callable[[Tensor], float | None],
 ) -> dict[int, float]:
-    """The rival's measured error at a step count where it should be as accurate as `own`, or nothing.
+    """The rival's measured errors at step counts around the one where it is as accurate as `own`, {steps: error}.
 
-    The surrogate proposes the step count. measure: really runs a grid on the pilot's trajectories; None where that
-    would cost too much. Where the rival still falls short there, one further step count is tried.
+    The surrogate proposes the step count; where the rival still falls short there, a larger one, TRIES times in all.
+    measure: really runs a grid on the pilot's trajectories; None where that would cost too much.
     """
-    known: dict[int, float] = {}
-    grids = {m: g for m in range(own.steps + 1, FAR * own.steps + 1) if (g := usable(make, m)) is not None}
     refinement = refined.refinement
+    known: dict[int, float] = {}
     here = refinement.predict(own.steps, {"": rival.sigmas.double()})[""]
-    wanted = own.mean / rival.mean
-    for m, grid in grids.items():
+    if here <= 0:
+        return known
+    wanted, last = own.mean / rival.mean, len(rival.sigmas) - 1
+    for m in range(own.steps + 1, FAR * own.steps + 1):
+        grid = usable(make, m)
+        if grid is None or len(grid) - 1 <= last:
+            continue
         if refinement.predict(own.steps, {"": grid.double()})[""] / here > wanted:
             continue
         error = measure(grid)
         if error is None:
             break
-        known[m] = error
-        if error <= own.mean or len(known) == 2:
+        last = len(grid) - 1
+        known[last] = error
+        if error <= own.mean or len(known) == TRIES:
             break
         wanted *= 0.95 * own.mean / error
     return known
 
 
 def usable(make: Schedule, steps: int) -> Tensor | None:
-    """A schedule's grid if it has exactly this many steps and ends in 0."""
+    """A schedule's grid for this step count (some give a step more), or None where it has none that ends in 0."""
     try:
         grid = make(steps)
-        good = grid is not None and len(grid) == steps + 1 and check_sigmas(grid)[-1] == 0
+        good = grid is not None and check_sigmas(grid)[-1] == 0
     except (ValueError, ArithmeticError, LookupError):
         return None
     return torch.as_tensor(grid).float().cpu() if good else None
@@ -154,7 +160,7 @@ def usable(make: Schedule, steps: int) -> Tensor | None:
 
 def _rivals(baselines: Mapping[str, Schedule], steps: int) -> dict[str, Tensor]:
     found = {name: usable(make, steps) for name, make in baselines.items()}
-    return {name: grid.double() for name, grid in found.items() if grid is not None}
+    return {name: grid.double() for name, grid in found.items() if grid is not None and len(grid) == steps + 1}
 
 
 def _one_curve(refinement: Refinement, runs: Mapping[int, Run], bounds: tuple[float, float], kind: str) -> ArtSchedule:
