@@ -173,10 +173,11 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        type=options.choice("direct", "refined"),
+        type=options.choice("direct", "refined", "art_rl"),
         default="refined",
-        metavar="refined|direct",
-        help="refined: learns from real runs, best at few steps; direct: about half the cost (default: refined)",
+        metavar="refined|direct|art_rl",
+        help="refined: learns from real runs, best at few steps; direct: about half the cost; "
+        "art_rl: the ART paper's own learning, about thirty times the cost (default: refined)",
     )
     _add_seed(parser)
     _add_comfyui(parser)

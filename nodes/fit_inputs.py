@@ -59,7 +59,7 @@ def fit_inputs() -> list[Any]:
             "method", options=list(METHODS), default="refined", optional=True,
             tooltip="refined: learns from real runs on candidate schedules, best at few steps. direct: from the bend "
             "of the paths alone, at about half the cost. art_rl: the ART paper's own reinforcement learning; same aim "
-            "as direct, for ten times the model calls and more.",
+            "as direct, for about thirty times the model calls.",
         ),
         build(
             io.Boolean.Input, "free_start", default=True, optional=True, advanced=True,

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..schedules import ArtSchedule as Schedule
 from . import host
-from .sketch import sketch_curve
+from .sketch import INK, sketch_curve, small_font
 
 
 class FitWatcher:
@@ -38,7 +38,22 @@ class FitWatcher:
     def picture(self, progress: Any) -> Image.Image:
         """The current best grid, drawn quickly."""
         line = f"{self.solver}: {progress.message or progress.stage}"
+        if progress.learning is not None and progress.learning.cost:
+            return learning_picture(progress.learning, line) or sketch_curve(progress.sigmas, line, {}, self.beside)
         return sketch_curve(progress.sigmas, line, progress.errors, self.beside)
+
+
+def learning_picture(history: Any, line: str) -> Image.Image | None:
+    """ART-RL's three live curves under a line of text; None where matplotlib is not installed."""
+    try:
+        from ..schedules.plot_learning import learning_curves
+    except ImportError:
+        return None
+    curves = learning_curves(history)
+    picture = Image.new("RGB", (curves.width, curves.height + 40), "white")
+    picture.paste(curves, (0, 40))
+    ImageDraw.Draw(picture).text((12, 8), line[:100], fill=INK, font=small_font(20))
+    return picture
 
 
 def final_picture(schedule: Schedule, steps: int, sigmas: Tensor, baselines: Mapping[str, Any]) -> Image.Image:

@@ -32,7 +32,7 @@ def sketch_curve(
     """
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
-    font, small = _font(40), _font(32)
+    font, small = small_font(40), small_font(32)
     draw.text((24, 16), line[:52], fill=INK, font=font)
     best = sorted((errors or {}).items(), key=lambda item: item[1])[: others + 1]
     if best:
@@ -71,7 +71,7 @@ def _levels(values: Sequence[float] | None) -> list[float]:
     return [float(s) for s in values or () if math.isfinite(float(s)) and float(s) >= 0]
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def small_font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     try:
         return ImageFont.load_default(size)
     except (TypeError, OSError):  # Pillow before 10.1 or built without FreeType

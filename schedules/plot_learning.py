@@ -32,7 +32,7 @@ def learning_curves(history: Any, width: int = 960, height: int = 300) -> Image.
         axes.set_xlabel("step" if axes is policy else "iteration", color=INK, fontsize=9.5)
     grids = history.policy[:: max(1, len(history.policy) // 8)] + history.policy[-1:]
     for i, grid in enumerate(grids):
-        levels = [s for s in grid if s > 0]
+        levels = [s for s in grid if s > 1e-9 * grid[0]]  # the last is 0 up to rounding
         latest = i == len(grids) - 1
         colour = GREY if i == 0 and not latest else LEARNED[0]
         axes_alpha = 1.0 if latest or i == 0 else 0.15 + 0.5 * i / len(grids)

@@ -37,7 +37,7 @@ def art_rl_candidates(
     settings = settings or replace(ActorCriticSettings(), seed=seed)
 
     def show(progress: LearningProgress) -> None:
-        monitor.show(torch.tensor(progress.sigmas), message=progress.message)
+        monitor.show_learning(torch.tensor(progress.sigmas), progress.message, progress.history)
 
     result = fit_actor_critic(field, rows, *bounds, settings, show)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .pilot import Trial
+
+if TYPE_CHECKING:
+    from .actor_critic import LearningHistory
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class FitProgress:
 
     stage: "density" (direct) or "refine" (refined), then "reference" and "pilot". done, total: model evaluations so
     far and expected (total is an upper estimate). sigmas: the current best grid for the largest asked step count, or
-    None. message: one line. errors: mean end error of each candidate so far at that step count.
+    None. message: one line. errors: mean end error of each candidate so far at that step count. learning: ART-RL's
+    LearningHistory while it learns, for learning_curves (plot_learning.py), else None.
     """
 
     stage: str
@@ -25,6 +30,7 @@ class FitProgress:
     sigmas: list[float] | None = None
     message: str = ""
     errors: Mapping[str, float] = field(default_factory=dict)
+    learning: LearningHistory | None = None
 
 
 class Monitor:
@@ -36,10 +42,11 @@ class Monitor:
         self.stage, self.message = "reference", ""
         self.sigmas: list[float] | None = None
         self.errors: dict[str, float] = {}
+        self.learning: LearningHistory | None = None
 
     def enter(self, stage: str, message: str) -> None:
         """A new stage begins."""
-        self.stage, self.message = stage, message
+        self.stage, self.message, self.learning = stage, message, None
         self.tell()
 
     def spend(self, evaluations: int) -> None:
@@ -54,6 +61,11 @@ class Monitor:
         self.message = self.message if message is None else message
         self.tell()
 
+    def show_learning(self, sigmas: Tensor, message: str, history: LearningHistory) -> None:
+        """ART-RL has learned a little more."""
+        self.learning = history
+        self.show(sigmas, message=message)
+
     def show_trials(self, trials: Mapping[int, list[Trial]]) -> None:
         """The pilot's table so far."""
         largest = [t for t in trials[max(trials)] if t.errors]
@@ -65,4 +77,6 @@ class Monitor:
         """Call the callback with how things stand."""
         if self.callback is not None:
             total = max(self.total, self.done)
-            self.callback(FitProgress(self.stage, self.done, total, self.sigmas, self.message, dict(self.errors)))
+            self.callback(
+                FitProgress(self.stage, self.done, total, self.sigmas, self.message, dict(self.errors), self.learning)
+            )
