@@ -2,6 +2,8 @@
 # make test     lint, types, tests
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
+# make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
+# make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +12,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo test lint types bench-samplers comfyui clean
+.PHONY: help demo test lint types bench-samplers bench-schedules gallery comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -28,6 +30,12 @@ test: $(VENV)/.dev
 
 bench-samplers: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/samplers.py
+
+bench-schedules: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/schedules.py
+
+gallery: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/gallery.py
 
 comfyui: $(VENV)/.demo
 	@$(BIN)/python tests/comfyui/launch.py
