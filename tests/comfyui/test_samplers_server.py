@@ -77,3 +77,22 @@ def test_the_first_picture_of_a_batch_is_the_single_picture(server: ComfyServer,
     assert np.abs(three[0] - one[0]).max() <= 1  # rounding to 8 bits
     for other in three[1:]:
         assert np.abs(other - one[0]).max() > 20
+
+
+@every_sampler
+def test_sampler_custom_advanced_draws_what_sampler_custom_draws(server: ComfyServer, sampler: str) -> None:
+    """The same sampler, sigmas, noise and guidance by both nodes: the same pixels."""
+    edm = draw.node("RestART_EDMScheduler", model="MODEL", steps=9, rho=7.0, denoise=1.0)
+    plain = draw.custom_graph("flow", draw.node("KSamplerSelect", sampler_name=sampler), edm, digit=4, batch=2, seed=8)
+    advanced = dict(plain)
+    advanced["noise"] = draw.node("RandomNoise", noise_seed=8)
+    advanced["guider"] = draw.node(
+        "CFGGuider", model=["loader", 0], positive=["positive", 0], negative=["negative", 0], cfg=draw.CFG
+    )
+    advanced["sample"] = draw.node(
+        "SamplerCustomAdvanced", noise=["noise", 0], guider=["guider", 0], sampler=["sampler", 0],
+        sigmas=["sigmas", 0], latent_image=["latent", 0],
+    )  # fmt: skip
+    one, other = (pixels(server, server.run(graph)) for graph in (plain, advanced))
+    assert len(one) == 2
+    assert np.array_equal(one, other)
