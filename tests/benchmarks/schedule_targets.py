@@ -96,6 +96,7 @@ def _tiny(cases: Sequence[Case]) -> list[Target]:
         for n, limit in zip(("8", "12"), limits[case["solver"], kind], strict=True):
             if n in case["learned"].get(REFINED, {}):
                 rival = best_stock(case, n)[0]
+                rival += "+1" if int(n) in case["longer"].get(rival, []) else ""
                 text = f"{case['problem']}: {TITLES[case['solver']]}, {n} steps, refined / best stock ({rival})"
                 found.append(Target(text, to_best(case, REFINED, n), limit))
     left = (
