@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -120,23 +122,45 @@ def _floor(
     return found
 
 
-def run(jobs: int, cases: Sequence[tuple[str, str, Work]], record: Path) -> dict[str, Any]:
-    """Every case; the record on disk grows with each, so that a run cut short keeps what it has."""
+def run(jobs: int, cases: Sequence[tuple[str, str, Work]], record: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Every case; the record on disk grows with each, so that a run cut short keeps what it has.
+
+    resume: leave out the cases that the record holds already; its seconds count.
+    """
     began = time.monotonic()
     version, host = host_grids()
-    results: list[dict[str, Any]] = []
+    whole: dict[str, Any] = {"host": version, "jobs": jobs, "seconds": 0, "cases": []}
+    if resume and record.is_file():
+        whole = json.loads(record.read_text(encoding="utf-8"))
+        began -= whole["seconds"]
+    done = {(case["problem"], case["solver"]) for case in whole["cases"]}
     record.parent.mkdir(exist_ok=True)
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(measure, name, solver, work, host) for name, solver, work in cases]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=end_with_parent) as pool:
+        waiting = [
+            pool.submit(measure, name, solver, work, host) for name, solver, work in cases if (name, solver) not in done
+        ]
         for job in as_completed(waiting):
             case = json.loads(json.dumps(job.result()))  # step counts become text, as they are on disk
-            results.append(case)
-            whole = {"host": version, "jobs": jobs, "seconds": round(time.monotonic() - began), "cases": results}
+            whole["cases"].append(case)
+            whole["seconds"] = round(time.monotonic() - began)
             record.write_text(json.dumps(whole), encoding="utf-8")
             print(
                 f"{whole['seconds']:6.0f} s  {case['problem']}, {case['solver']} ({case['cpu_seconds']} s)", flush=True
             )
     return whole
+
+
+def end_with_parent() -> None:
+    """In a worker: end as soon as the parent does, however it does, and not only after the case at hand."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def write(whole: Mapping[str, Any], folder: Path) -> None:
@@ -160,9 +184,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="worker processes, one torch thread each")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page and the picture")
     parser.add_argument("--render", action="store_true", help="write the page again from bench/schedules.json")
+    parser.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     options = parser.parse_args()
     if not options.render:
-        run(options.jobs, plan(), RECORD)
+        run(options.jobs, plan(), RECORD, resume=options.resume)
     write(json.loads(RECORD.read_text(encoding="utf-8")), options.out)
 
 
