@@ -22,7 +22,9 @@ def torchrun(*arguments: str, ranks: int = 2) -> subprocess.CompletedProcess[str
         str(SCRIPT), *arguments,
     ]  # fmt: skip
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, env=env)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=240, env=env, start_new_session=True
+    )
 
 
 def alone(method: str) -> ArtSchedule:
@@ -37,7 +39,7 @@ def alone(method: str) -> ArtSchedule:
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 class TestRanks:
-    @pytest.mark.parametrize("method", ["direct"])
+    @pytest.mark.parametrize("method", ["direct", "refined"])
     def test_two_ranks_fit_what_one_fits(self, tmp_path, method):
         """To 1e-6; the odd number of trajectories gives the two unequal shares."""
         run = torchrun(str(tmp_path), method)

@@ -2,7 +2,9 @@
 
 Started by torchrun (or anything that calls torch.distributed.init_process_group), one process a device. All ranks
 hold the model and call `fit_schedule(..., ranks=Ranks())` with the same arguments. Rank 0 runs the fit; the others
-wait for work, evaluate, and hand back, so that only one process ever decides and no two can drift apart. Per batch,
+wait for work, evaluate, and hand back, so that only one process ever decides and no two can drift apart. In double
+precision the schedule is the one process's to 1e-6; in single precision the size of a batch moves the last digits of
+a network's answers, which a refined fit's search can carry into another, equally good grid. Per batch,
 its states and the answers cross the wire once: 2 x samples x latent size x 4 bytes, beside a model call on each.
 """
 

@@ -124,11 +124,15 @@ class Refinement:
     def _propose(self, steps: int) -> tuple[Tensor, Tensor]:
         """Grids that the surrogate predicts to be good, best first."""
         surrogate = self.bench.surrogate(self.solver, steps)
-        rapid = surrogate.to(torch.float32)
+        # Single precision is enough for the search, and rapid; a fit in double precision stays in it, so that what
+        # differs in the last digits (the size of a batch, say) does not grow into another schedule.
+        precise = self.bench.field.noise.dtype == torch.float64
+        dtype = torch.float64 if precise else torch.float32
+        rapid = surrogate.to(dtype)
         others = [r.sigmas[:-1] for n in self.pools if n != steps for r in sorted(self._measured(n), key=_mean)[:1]]
         starts = self.search.starts(steps, [*(g[:-1].clone() for g in self.rivals[steps].values()), *others])
         with torch.no_grad():
-            order = rapid.mean_error(self.solver, starts.float()).argsort()
+            order = rapid.mean_error(self.solver, starts.to(dtype)).argsort()
         iterations, fresh = FIRST, SCREENED
         if steps in self.pools:
             iterations, fresh = LATER, 2

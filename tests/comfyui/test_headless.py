@@ -35,7 +35,9 @@ def fit(checkout: Path, python: Path, base: Path, *arguments: str, ranks: int = 
         "--comfyui-args", f"--cpu --base-directory {base}", *COMMON, *arguments,
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=base, env=env)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=240, cwd=base, env=env, start_new_session=True
+    )
 
 
 FLOW = ["--checkpoint", "tiny_flow.safetensors", "--cfg", "1", "--width", "64", "--height", "64"]
