@@ -89,8 +89,9 @@ def schedule_curves(
     height: int = 400,
     *,
     inches: float = INCHES,
+    log_axis: bool = True,
 ) -> Image.Image:
-    """Sigma against step, one line a schedule, on a logarithmic axis.
+    """Sigma against step, one line a schedule, on a logarithmic axis (log_axis=False: on a plain one).
 
     curves: name -> sigmas, highest first; a tensor, an array or a list. A trailing 0 has no place on a
     logarithmic axis, so the last step is drawn as a short dotted drop. Curves of different lengths share the
@@ -111,7 +112,7 @@ def schedule_curves(
     floor = lowest / 2.2
     for rank, (name, values) in enumerate(series.items()):
         span = 1.0 if same_length else 1.0 / max(1, len(values) - 1)
-        points = [(k * span, v) for k, v in enumerate(values) if _drawable(v)]
+        points = [(k * span, v) for k, v in enumerate(values) if _drawable(v) or (v == 0.0 and not log_axis)]
         learned = is_learned(name)
         axes.plot(
             [p[0] for p in points],
@@ -120,22 +121,26 @@ def schedule_curves(
             linewidth=2.4 if learned else 1.4,
             marker=MARKERS[rank % len(MARKERS)],
             markersize=4.4 if learned else 3.2,
-            label=name,
+            label=plain_text(name),
             zorder=3 if learned else 2,
         )
-        if values[-1] == 0.0:
+        if values[-1] == 0.0 and log_axis:
             last, end = points[-1], (len(values) - 1) * span
             axes.plot([last[0], end], [last[1], floor], color=colours[name], linewidth=1.0, linestyle=":")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=floor)
-    plain_log_labels(axes)
+    if log_axis:
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=floor)
+        plain_log_labels(axes)
+    else:
+        axes.set_ylim(bottom=0.0)
     axes.set_ylabel("sigma (noise level)", color=INK, fontsize=9.5)
     axes.set_xlabel("step" if same_length else "share of the run", color=INK, fontsize=9.5)
     if same_length:
         axes.xaxis.get_major_locator().set_params(integer=True)
     if title:
         axes.set_title(title, color=INK, fontsize=10.5, loc="left", fontweight="bold")
-    legend = axes.legend(loc="lower left", fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
+    corner = "lower left" if log_axis else "upper right"
+    legend = axes.legend(loc=corner, fontsize=9, frameon=True, framealpha=0.9, edgecolor="none")
     for text in legend.get_texts():
         text.set_color(INK)
     return render(figure, width)
@@ -220,6 +225,11 @@ def plain_log_labels(axes: Any) -> None:
     axes.yaxis.set_major_locator(LogLocator(base=10.0, subs=subs))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+def plain_text(text: str) -> str:
+    """A text that matplotlib writes as it is: no formulas between dollar signs, and not left out of a legend."""
+    return (" " + text if text.startswith("_") else text).replace("$", r"\$")
 
 
 def _drawable(value: Any) -> bool:
