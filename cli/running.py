@@ -62,6 +62,11 @@ def load_checkpoint(text: str) -> Checkpoint:
     path = checkpoint_path(text) if text in ("flow", "eps") else Path(text).expanduser()
     allowed = "allowed: flow, eps, or a file written by python -m restart_art.tiny.train"
     if not path.is_file():
+        if text in ("flow", "eps"):  # the ComfyUI registry's package leaves them out: .comfyignore
+            raise UserError(
+                f"--checkpoint: the tiny checkpoint {text!r} is not in this copy of the pack; "
+                "use a clone of the repository, or give --comfyui FOLDER and a checkpoint of yours"
+            )
         raise UserError(f"--checkpoint: {text!r} is not a file; {allowed}")
     try:
         with safe_open(str(path), framework="pt") as file:
