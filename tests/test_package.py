@@ -6,17 +6,16 @@ import ast
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from package_files import ROOT, packed, tracked, unpack
 from pathspec import PathSpec
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 1_500_000  # bytes of the zip
 NOT_SHIPPED = ("tests", "docs", "requirements", "assets", "demo", "bench", ".ci", ".github")
 SECRETS = re.compile(
@@ -24,20 +23,6 @@ SECRETS = re.compile(
     r"|(?i:password|api_key|access_token)\s*[:=]\s*[\"']\w+"
 )
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|Users|work|tmp)/\w")
-
-
-def tracked() -> list[str]:
-    """Paths that git holds, as the registry's tool lists them, and those it would hold after `git add .`."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return sorted({path for path in out.split("\0") if path and (ROOT / path).is_file()})
-
-
-def packed(paths: list[str]) -> list[str]:
-    """The paths that .comfyignore leaves (gitignore patterns)."""
-    lines = (ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines()
-    ignored = PathSpec.from_lines("gitwildmatch", lines)
-    return [path for path in paths if not ignored.match_file(path)]
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +81,9 @@ def test_shipped_modules_import_only_shipped_modules(shipped: list[str]) -> None
             assert names & files, f"{path}: from {'.' * node.level}{node.module or ''}"
 
 
-def test_the_command_line_runs_from_the_shipped_files_alone(shipped: list[str], tmp_path: Path) -> None:
+def test_the_command_line_runs_from_the_shipped_files_alone(tmp_path: Path) -> None:
     copy = tmp_path / "custom_nodes" / "RestART"
-    for path in shipped:
-        (copy / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / path, copy / path)
+    unpack(copy)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(copy), *arguments]
