@@ -1,0 +1,78 @@
+"""A real ComfyUI and a real headless Chromium, one of each for the session. Without them the tests skip, and say so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "comfyui"))  # the room where ComfyUI is found and started
+sys.path.insert(0, str(Path(__file__).parent))
+from comfy_server import ComfyServer
+from editor_page import Editor, prepare_user
+from locate import HOW_TO_INSTALL, REPOSITORY, find_checkouts, find_python, version_of
+from workspace import private_base
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make test installs it)")
+REQUIRED = os.environ.get("RESTART_ART_REQUIRE_COMFYUI") == "1"
+STYLES = ("classic", "nodes2")
+# No sandbox, because CI runs as root; drawn by software, because there is no GPU.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "browser_checkout" in metafunc.fixturenames:
+        found = find_checkouts()
+        names = [f"ComfyUI-{version_of(folder)}" for folder in found] or ["no-ComfyUI"]
+        metafunc.parametrize("browser_checkout", found or [None], ids=names, scope="session", indirect=True)
+
+
+@pytest.fixture(scope="session")
+def browser_checkout(request: pytest.FixtureRequest) -> Path:
+    """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
+    if request.param is None:
+        if REQUIRED:
+            pytest.fail(f"RESTART_ART_REQUIRE_COMFYUI=1, but {HOW_TO_INSTALL}", pytrace=False)
+        pytest.skip("ComfyUI was not found (COMFYUI_PATH, ~/comfy/ComfyUI); see README, 'Tests'")
+    found: Path = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """Headless Chromium: the system's, else playwright's own."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_api.sync_playwright() as playwright:
+        if program is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("Chromium was not found: install chromium, or run `playwright install chromium`")
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def editor_server(
+    chromium: object, browser_checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """ComfyUI on CPU with a copy of this pack and the tiny checkpoints, and a user who has seen the tutorial."""
+    base = tmp_path_factory.mktemp("browser-comfyui")
+    arguments = private_base(base)
+    prepare_user(base, sorted((REPOSITORY / "workflows").glob("*.json")))
+    running = ComfyServer(browser_checkout, find_python(browser_checkout), base, arguments)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session", params=STYLES)
+def editor(
+    request: pytest.FixtureRequest, chromium: object, editor_server: ComfyServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Editor]:  # fmt: skip
+    """The editor, open in the browser, in each node style."""
+    opened = Editor(chromium, editor_server, tmp_path_factory.mktemp(f"pictures-{request.param}"), request.param)
+    yield opened
+    opened.close()
