@@ -113,3 +113,18 @@ def check_share(name: str, value: float) -> float:
     if not 0.0 <= value <= 1.0:
         raise ValueError(f"{name} is {value}; allowed: 0 to 1")
     return value
+
+
+def parse_lines(name: str, text: str, allowed: str) -> list[tuple[str, str]]:
+    """(place, text) of each line that is not empty, without repeats; place is such as "schedules, line 2".
+
+    Raises:
+        ValueError: every line is empty.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(str(text).splitlines(), start=1):
+        if line.strip():
+            found.setdefault(line.strip(), f"{name}, line {number}")
+    if not found:
+        raise ValueError(f"{name} is empty; allowed: {allowed}")
+    return [(place, line) for line, place in found.items()]

@@ -22,22 +22,27 @@ from .models import (
     fingerprint,
     model_name,
     model_sampling_of,
+    named_schedule,
     process_of,
     sampler,
     sampler_function,
     solver_of,
+    stock_names,
     stock_schedules,
 )
+from .pictures import blocked, decode
 from .registry import edm_scheduler, register, scheduler_lists
 
 __all__ = [
     "PREFIX",
     "GuidedDenoiser",
     "LiveProgress",
+    "blocked",
     "bounds_of",
     "category_of",
     "cfg_guider",
     "check_interrupted",
+    "decode",
     "edm_scheduler",
     "file_state",
     "fingerprint",
@@ -47,6 +52,7 @@ __all__ = [
     "load_saved",
     "model_name",
     "model_sampling_of",
+    "named_schedule",
     "process_of",
     "refresh_schedulers",
     "register",
@@ -59,5 +65,6 @@ __all__ = [
     "scheduler_lists",
     "show_text",
     "solver_of",
+    "stock_names",
     "stock_schedules",
 ]

@@ -53,9 +53,7 @@ def stock_schedules(model_sampling: Any, steps: tuple[int, ...] = ()) -> dict[st
     raise, or give no usable sigmas, at one of `steps`.
     """
     usable = {}
-    for name in comfy.samplers.SCHEDULER_HANDLERS:
-        if name.startswith("art/"):
-            continue
+    for name in stock_names():
         schedule = _schedule(model_sampling, name)
         try:
             good = all(_is_schedule(schedule(count)) for count in steps)
@@ -65,6 +63,23 @@ def stock_schedules(model_sampling: Any, steps: tuple[int, ...] = ()) -> dict[st
         if good:
             usable[name] = schedule
     return usable
+
+
+def stock_names() -> list[str]:
+    """Names of all of ComfyUI's schedulers, saved schedules (`art/...`) left out."""
+    return [name for name in comfy.samplers.SCHEDULER_HANDLERS if not name.startswith("art/")]
+
+
+def named_schedule(model_sampling: Any, name: str) -> Callable[[int], Tensor]:
+    """One scheduler of ComfyUI's list, `art/<name>` included, as stock_schedules gives them, but not tried out.
+
+    Raises:
+        ValueError: ComfyUI has no scheduler of that name.
+    """
+    known = comfy.samplers.SCHEDULER_HANDLERS
+    if name not in known:
+        raise ValueError(f"{name!r} is not a scheduler of this ComfyUI; allowed: {', '.join(known)}")
+    return _schedule(model_sampling, name)
 
 
 def _schedule(model_sampling: Any, name: str) -> Callable[[int], Tensor]:
