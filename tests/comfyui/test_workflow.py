@@ -1,4 +1,7 @@
-"""The shipped workflow, posted to a real server; its pictures judged by the digit classifier."""
+"""Every shipped workflow is sound; the one for the tiny checkpoint draws what it should, on a real server.
+
+The others' tiny twins are drawn in test_workflow_twins.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from graph import load_workflow, to_prompt
 from locate import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
+FILES = {("CheckpointLoaderSimple", "ckpt_name"), ("LoadImage", "image")}  # lists of what lies on the user's disk
 LEARN = REPOSITORY / "workflows" / "RestART - learn a schedule and sample.json"
 
 
@@ -43,6 +47,9 @@ def test_workflow_is_laid_out_and_known(path: Path, object_info: dict[str, Any])
             limits = rest[0] if rest else {}
             if kind in ("INT", "FLOAT") and not isinstance(value, list):
                 assert limits.get("min", value) <= value <= limits.get("max", value), f"{node['class_type']} {name}"
+            choices = kind if isinstance(kind, list) else limits.get("options") if kind == "COMBO" else None
+            if choices is not None and (node["class_type"], name) not in FILES:
+                assert value in choices, f"{node['class_type']} {name}: {value!r}"
 
 
 def test_learn_and_sample_as_shipped(server: ComfyServer, object_info: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 ComfyUI's own text encoders have nothing to say to these checkpoints (they come with an empty one).
 """
 
+import copy
 import json
 
 import torch
@@ -88,9 +89,80 @@ class ExactNumbers(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewText(json.dumps(sigmas.tolist())))
 
 
+class WatchSigmas(io.ComfyNode):
+    """Notes under `tag` the levels of every network call; use a tag once, as ComfyUI caches nodes."""
+
+    seen = {}  # noqa: RUF012
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_WatchSigmas",
+            category="testing",
+            inputs=[io.Model.Input("model"), io.String.Input("tag")],
+            outputs=[io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model, tag):
+        calls = WatchSigmas.seen[tag] = []
+        # Not by a wrapper of the network: levels do not share a batch where there is one.
+        sampling = copy.copy(model.get_model_object("model_sampling"))
+
+        class Watched(type(sampling)):
+            def calculate_input(self, sigma, noise):
+                calls.append(sorted(set(sigma.flatten().tolist()), reverse=True))
+                return super().calculate_input(sigma, noise)
+
+        sampling.__class__ = Watched
+        patched = model.clone()
+        patched.add_object_patch("model_sampling", sampling)
+        return io.NodeOutput(patched)
+
+
+class WatchedSigmas(io.ComfyNode):
+    """Shows what WatchSigmas noted: for each call the levels in its batch."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_WatchedSigmas",
+            category="testing",
+            is_output_node=True,
+            inputs=[io.Latent.Input("after"), io.String.Input("tag")],
+            outputs=[],
+        )
+
+    @classmethod
+    def execute(cls, after, tag):
+        return io.NodeOutput(ui=ui.PreviewText(json.dumps(WatchSigmas.seen[tag])))
+
+
+class EncodeDigits(io.ComfyNode):
+    """VAE Encode for the tiny checkpoints: their pixel-space VAE makes pictures of latents, but not latents of them."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="RestARTTest_EncodeDigits",
+            category="testing",
+            inputs=[io.Image.Input("pixels"), io.Vae.Input("vae")],
+            outputs=[io.Latent.Output()],
+        )
+
+    @classmethod
+    def execute(cls, pixels, vae):
+        small = torch.nn.functional.interpolate(pixels.movedim(-1, 1), (8, 8), mode="area")
+        latent = torch.zeros(len(small), 16, 8, 8)
+        latent[:, :3] = 2 * small - 1
+        return io.NodeOutput({"samples": latent})
+
+
 class DigitPack(ComfyExtension):
     async def get_node_list(self):
-        return [DigitConditioning, CountModelCalls, ModelCalls, ExactNumbers]
+        return [
+            DigitConditioning, CountModelCalls, ModelCalls, ExactNumbers, WatchSigmas, WatchedSigmas, EncodeDigits,
+        ]  # fmt: skip
 
 
 async def comfy_entrypoint():
