@@ -1,5 +1,6 @@
 # make demo     fit a schedule to the tiny checkpoint, sample with everything, write demo/report.html
 # make test     lint, types, tests
+# make compatibility  run the ComfyUI tests in every ComfyUI of COMFYUI_PATHS, write docs/compatibility.md
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
@@ -12,7 +13,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo test lint types bench-samplers bench-schedules gallery comfyui clean
+.PHONY: help demo test lint types bench-samplers bench-schedules gallery compatibility comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -36,6 +37,9 @@ bench-schedules: $(VENV)/.demo
 
 gallery: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/gallery.py
+
+compatibility: $(VENV)/.dev
+	@RESTART_ART_WRITE_COMPATIBILITY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/comfyui tests/browser
 
 comfyui: $(VENV)/.demo
 	@$(BIN)/python tests/comfyui/launch.py

@@ -27,6 +27,21 @@ def pytest_report_header():
     ]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Writes docs/compatibility.md where the run was told to (make compatibility)."""
+    if os.environ.get("RESTART_ART_WRITE_COMPATIBILITY") == "1":
+        import datetime
+        import platform
+
+        import compatibility
+
+        counts = compatibility.count(compatibility.reports_of(terminalreporter.stats))
+        today = datetime.date.today().isoformat()
+        text = compatibility.page(counts, today, platform.python_version(), torch.__version__.split("+")[0])
+        compatibility.PAGE.write_text(text, encoding="utf-8")
+        terminalreporter.write_line(f"wrote {compatibility.PAGE}")
+
+
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
