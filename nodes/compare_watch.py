@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +40,7 @@ class CompareWatcher:
             return None
         here = [run for run in self.made if run.steps == self.made[-1].steps]
         best = min(here, key=lambda run: run.mean)
-        errors = {f"{run.solver} {run.name}": run.mean for run in here}
+        errors = {f"{run.solver} {run.name}": run.mean for run in here if math.isfinite(run.mean)}
         return sketch_curve(best.sigmas.tolist(), f"{best.steps} steps: {best.solver}, {best.name}", errors, None, 1)
 
     def finish(self, picture: Image.Image) -> None:
@@ -58,11 +59,11 @@ def chart_picture(found: Comparison) -> Image.Image:
         return sketch_curve(best.sigmas.tolist(), f"{best.steps} steps: {best.solver}, {best.name}")
 
 
-def sheet_picture(found: Comparison, pictures: Sequence[Tensor], exact: Tensor) -> Image.Image:
-    """IMAGE tensors, one for each run and the exact one, side by side."""
+def sheet_picture(found: Comparison, pictures: Sequence[Tensor | None], exact: Tensor) -> Image.Image:
+    """IMAGE tensors, one for each run (None: it has no end) and the exact one, side by side."""
     from ..schedules.plot_compare import picture_grid
 
-    return picture_grid(found, [_picture(image) for image in pictures], _picture(exact))
+    return picture_grid(found, [None if image is None else _picture(image) for image in pictures], _picture(exact))
 
 
 def _picture(image: Tensor) -> Image.Image:

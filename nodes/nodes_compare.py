@@ -81,7 +81,7 @@ class CompareSchedules(io.ComfyNode):
 
         guider = host.cfg_guider(model, positive, negative, float(cfg))
         found = host.run_in_guider(guider, shape=shape, seed=seed, trajectories=trajectories, job=job)
-        report = "\n".join([comparison_text(found, watch.done, time.monotonic() - began), *notes])
+        report = comparison_text(found, watch.done, time.monotonic() - began, notes)
         picture = chart_picture(found)
         watch.finish(picture)
         host.show_text(verdict(found))
@@ -99,9 +99,8 @@ class CompareSchedules(io.ComfyNode):
 
 
 def _sheet(model: Any, vae: Any, found: Comparison) -> Any:
-    def decoded(run: Measurement) -> Tensor:
-        assert run.end is not None
-        return host.decode(model, vae, run.end)
+    def decoded(run: Measurement) -> Tensor | None:
+        return None if run.end is None else host.decode(model, vae, run.end)
 
     exact = host.decode(model, vae, found.reference_end)
     return sheet_picture(found, [decoded(run) for run in found.runs], exact)

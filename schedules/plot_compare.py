@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from .art.compare import Comparison, by_pair
 from .plot import (
+    FAINT,
     INCHES,
     INK,
     MARKERS,
@@ -41,7 +43,7 @@ def comparison_chart(comparison: Comparison, width: int = 960) -> Image.Image:
     style_axes(axes)
     solvers, names = comparison.solvers, list(colours)
     for (solver, name), runs in lines.items():
-        ordered = sorted(runs, key=lambda run: run.calls)
+        ordered = sorted((run for run in runs if math.isfinite(run.mean)), key=lambda run: run.calls)
         axes.plot(
             [run.calls for run in ordered],
             [run.mean for run in ordered],
@@ -53,7 +55,7 @@ def comparison_chart(comparison: Comparison, width: int = 960) -> Image.Image:
             label=plain_text(_label(comparison, solver, name)),
             zorder=3 if is_learned(name) else 2,
         )
-    best = [comparison.best(steps) for steps in comparison.steps]
+    best = [run for steps in comparison.steps if math.isfinite((run := comparison.best(steps)).mean)]
     axes.scatter(
         [run.calls for run in best], [run.mean for run in best], s=110, facecolors="none", edgecolors=INK,
         linewidths=1.3, zorder=4, label="least error",
@@ -73,7 +75,7 @@ def comparison_chart(comparison: Comparison, width: int = 960) -> Image.Image:
 
 def _bars(comparison: Comparison, colours: Mapping[str, str], inches: float, width: int) -> Image.Image:
     (steps,) = comparison.steps
-    ranked = comparison.ranked(steps)
+    ranked = [run for run in comparison.ranked(steps) if math.isfinite(run.mean)]
     figure = new_figure(max(2.0, 0.26 * len(ranked) + 0.9), inches)
     axes = figure.subplots()
     style_axes(axes)
@@ -104,12 +106,12 @@ def _spread(values: list[int]) -> list[int]:
 
 
 def picture_grid(
-    comparison: Comparison, pictures: Sequence[Image.Image], exact: Image.Image, cell: int = 256
+    comparison: Comparison, pictures: Sequence[Image.Image | None], exact: Image.Image, cell: int = 256
 ) -> Image.Image:
     """The pictures of the first noise: one row a solver and schedule, one column a step count, the exact one last.
 
-    pictures: one for each of ``comparison.runs``, in that order. cell: pixels of a picture's longer side; smaller
-    ones are enlarged by repeating pixels. Each has its error written below.
+    pictures: one for each of ``comparison.runs``, in that order; None leaves a grey field. cell: pixels of a picture's
+    longer side; smaller ones are enlarged by repeating pixels. Each has its error written below.
     """
     rows = list(dict.fromkeys((run.solver, run.name) for run in comparison.runs))
     columns = comparison.steps
@@ -130,7 +132,8 @@ def picture_grid(
     for run, picture in zip(comparison.runs, pictures, strict=True):
         x = left + columns.index(run.steps) * (wide + gap)
         y = line + gap + rows.index((run.solver, run.name)) * (high + line + gap)
-        sheet.paste(_resized(picture, (wide, high)), (x, y))
+        shown = Image.new("RGB", (wide, high), FAINT) if picture is None else _resized(picture, (wide, high))
+        sheet.paste(shown, (x, y))
         mark = " *" if run is comparison.best(run.steps) else ""
         draw.text((x, y + high + 2), f"{run.errors[0]:.3g}{mark}", fill=INK, font=font)
     return sheet

@@ -126,6 +126,39 @@ def test_one_noise_and_a_coarse_reference_are_warned_of() -> None:
     assert "raise reference_steps" in text
 
 
+class Breaks(Mixture):
+    """Answers NaN at levels just above 2: a grid that meets such a level is lost."""
+
+    def __call__(self, x, sigma, seed=None, **_):
+        bad = (sigma > 2.0) & (sigma < 2.01)
+        return torch.where(bad[:, None], torch.nan, super().__call__(x, sigma))
+
+
+def test_a_run_that_breaks_down_does_not_end_the_others() -> None:
+    model = Breaks(mixture_16d().means, 0.3)
+    broken = Entry("euler", "broken", lambda n: torch.tensor([HIGH, 2.005, 0.5, 0.0]))
+    found, _, _ = measure(model, [*entries_of("euler"), broken], (3, 6))
+    assert {run.name for run in found.runs if run.end is None} == {"broken"}
+    assert {run.name for run in found.runs if run.mean == float("inf")} == {"broken"}
+    assert not any(found.tied(run) for run in found.runs if run.name == "broken")
+    assert "inf" in table(found)[-1]
+    assert "broken" not in verdict(found)
+    assert comparison_chart(found).width == 960
+    grey = picture_grid(found, [None] * len(found.runs), Image.new("RGB", (8, 8)), 64)
+    assert grey.getpixel((grey.width - 140, 60)) == (0xD9, 0xDD, 0xE2)
+    alone, _, _ = measure(model, [broken], (3,))
+    assert verdict(alone) == "At 3 steps nothing arrives at a picture: all end in NaN or inf."
+
+
+def test_reference_in_groups_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, spent, _ = measure(mixture_16d(), entries_of("euler"), (4,), noises=5)
+    monkeypatch.setattr("restart_art.schedules.art.compare.GROUP_VALUES", 33)  # two of 16 values
+    groups, spent_again, _ = measure(mixture_16d(), entries_of("euler"), (4,), noises=5)
+    assert spent == spent_again
+    for a, b in zip(whole.runs, groups.runs, strict=True):
+        np.testing.assert_allclose(a.errors, b.errors, rtol=1e-9)
+
+
 def test_an_entry_without_that_step_count_is_left_out_there() -> None:
     grid = STOCK["karras"](8)
     fixed = Entry("euler", "sigmas", lambda n: grid if n == 8 else None)

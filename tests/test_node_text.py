@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from restart_art.nodes.curve_labels import label_curves
 from restart_art.nodes.fingerprint import fingerprint_weights
-from restart_art.nodes.parse import parse_segments, parse_steps
+from restart_art.nodes.parse import parse_lines, parse_segments, parse_steps
 from restart_art.nodes.report import report_text
 from restart_art.nodes.sketch import sketch_curve
 
@@ -103,3 +104,27 @@ def test_sketch_draws_with_whatever_it_gets() -> None:
             picture = sketch_curve(sigmas, "euler: working", {"a": 0.1, "b": 12.0}, beside)
             assert picture.size == (512, 320)
             assert len(picture.getcolors(512 * 320) or ()) > 1
+
+
+def test_lines_keep_their_numbers_and_come_once() -> None:
+    text = "\n euler\n\nheun \neuler"
+    assert parse_lines("samplers", text, "a name") == [("samplers, line 2", "euler"), ("samplers, line 4", "heun")]
+    with pytest.raises(ValueError, match=r"^samplers is empty; allowed: a name$"):
+        parse_lines("samplers", " \n", "a name")
+
+
+def test_labels_belong_to_their_inputs() -> None:
+    curves = {f"sigmas_{k}": [float(k), 0.0] for k in (8, 1, 3)}
+    assert list(label_curves(curves, "")) == ["sigmas_1", "sigmas_3", "sigmas_8"]
+    named = label_curves(curves, "one\nunplugged\none")
+    assert named == {"one": [1.0, 0.0], "one (2)": [3.0, 0.0], "sigmas_8": [8.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [("\n" * 8 + "ninth", "labels has 9 lines"), ("x" * 61, "labels, line 1")]
+)
+def test_bad_labels_are_named(labels: str, names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        label_curves({"sigmas_1": [1.0, 0.0]}, labels)
+    with pytest.raises(ValueError, match="sigmas_1 is empty"):
+        label_curves({}, labels)

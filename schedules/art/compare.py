@@ -20,6 +20,7 @@ from .tau import TauAxis, discrete_levels
 from .trajectories import Field, FieldRows, solve_reference
 
 MIN_REFERENCE_NODES = 16
+GROUP_VALUES = 2**19  # latent values of the trajectories whose reference is solved together: two of 16 x 128 x 128
 SAME = 0.01  # share of the least error that is no difference to anyone; the same levels by two names, rounded, also
 
 
@@ -76,7 +77,7 @@ class Comparison:
         For chance see choice.clearly_ahead; one trajectory says nothing about it.
         """
         best = self.best(run.steps)
-        if run is best:
+        if run is best or not math.isfinite(run.mean):
             return False
         return run.mean <= best.mean * (1 + SAME) or (len(run.errors) > 1 and not clearly_ahead(best, run))
 
@@ -88,8 +89,10 @@ def by_pair(comparison: Comparison) -> dict[tuple[str, str], list[Measurement]]:
         pairs.setdefault((run.solver, run.name), []).append(run)
 
     def behind(pair: tuple[str, str]) -> float:
-        logs = [math.log(max(run.mean, 1e-30) / max(comparison.best(run.steps).mean, 1e-30)) for run in pairs[pair]]
-        return sum(logs) / len(logs)
+        found = [(run.mean, comparison.best(run.steps).mean) for run in pairs[pair]]
+        if not all(math.isfinite(mean) for mean, _ in found):
+            return math.inf
+        return sum(math.log(max(mean, 1e-30) / max(best, 1e-30)) for mean, best in found) / len(found)
 
     return {pair: pairs[pair] for pair in sorted(pairs, key=behind)}
 
@@ -144,7 +147,8 @@ def compare(
 ) -> Comparison:
     """Run everything planned, from the same noise, and measure how far from the fine reference each lands.
 
-    The error of a trajectory is the root mean square of x_end - reference over its values.
+    The error of a trajectory is the root mean square of x_end - reference over its values. A run that ends in NaN or
+    inf, or drives the model there, has error inf and no end; the others go on.
 
     Args:
         rows: trajectories of the field to measure on. runs: from plan(); filled in here.
@@ -153,20 +157,29 @@ def compare(
         on_run: called after each run with those made so far; what it raises ends the comparison.
 
     Raises:
-        ValueError: bad nodes (before any model call), or NaN / inf from the model.
+        ValueError: bad nodes (before any model call), or NaN / inf from the model on the reference's own path.
     """
     check_count("reference_steps", nodes, MIN_REFERENCE_NODES)
     ends, uncertainty = reference_ends(field, rows, sigma_min, sigma_max, nodes)
     made: list[Measurement] = []
     for run in runs:
-        model = _Counter(field, rows)
-        grid = run.sigmas.to(field.noise.device, field.noise.dtype)
-        end = resolve_solver(run.solver)(model, field.start(rows, float(grid[0])), grid, disable=True)
-        run.errors, run.calls, run.end = end_errors(end, ends), model.calls, end[:1].detach().float().cpu()
+        _run(field, rows, run, ends)
         made.append(run)
         if on_run is not None:
             on_run(made)
     return Comparison(tuple(made), uncertainty, ends[:1].detach().float().cpu())
+
+
+def _run(field: Field, rows: Sequence[int], run: Measurement, ends: Tensor) -> None:
+    model = _Counter(field, rows)
+    grid = run.sigmas.to(field.noise.device, field.noise.dtype)
+    try:
+        end = resolve_solver(run.solver)(model, field.start(rows, float(grid[0])), grid, disable=True)
+    except NotFinite:
+        run.errors, run.calls = [math.inf] * len(rows), model.calls
+        return
+    run.errors = [error if math.isfinite(error) else math.inf for error in end_errors(end, ends)]
+    run.calls, run.end = model.calls, end[:1].detach().float().cpu()
 
 
 def reference_ends(
@@ -178,7 +191,13 @@ def reference_ends(
     large for the third order that it has. On a model that rounds sigmas, nodes are levels that it knows.
     """
     axis = TauAxis.of(field.process, sigma_min, sigma_max, discrete_levels(field.model))
-    half, full = (solve_reference(field, rows, _nodes(axis, count)).end for count in (nodes // 2, nodes))
+    values = field.noise[:1].numel()
+    size = max(1, GROUP_VALUES // values)  # a reference keeps all its states: few large latents at a time
+    groups = [rows[i : i + size] for i in range(0, len(rows), size)]
+    half, full = (
+        torch.cat([solve_reference(field, group, _nodes(axis, count)).end for group in groups])
+        for count in (nodes // 2, nodes)
+    )
     apart = end_errors(half, full)
     return full, sum(apart) / len(apart) / 3
 
@@ -195,11 +214,20 @@ def end_errors(end: Tensor, reference: Tensor) -> list[float]:
     return [float(v) for v in (end - reference).flatten(1).double().square().mean(1).sqrt()]
 
 
+class NotFinite(ValueError):
+    """A run has driven the model to NaN or inf."""
+
+
 class _Counter(FieldRows):
-    """Counts the model calls of one trajectory."""
+    """Counts the model calls of one trajectory, and tells NaN and inf from other errors."""
 
     calls = 0
 
     def __call__(self, x: Tensor, sigma: Tensor, **kwargs: Any) -> Tensor:
         self.calls += x.shape[0] // len(self.rows)
-        return super().__call__(x, sigma, **kwargs)
+        try:
+            return super().__call__(x, sigma, **kwargs)
+        except ValueError as error:
+            if "NaN or inf" in str(error):
+                raise NotFinite(str(error)) from error
+            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from .compare import Comparison, Measurement, by_pair
 
@@ -17,16 +18,17 @@ def verdict(comparison: Comparison) -> str:
 def _sentence(comparison: Comparison, steps: int) -> str:
     ranked = comparison.ranked(steps)
     best = ranked[0]
+    if not math.isfinite(best.mean):
+        return f"At {steps} steps nothing arrives at a picture: all end in NaN or inf."
     text = f"At {steps} steps {_name(comparison, best)} lands closest to the exact answer"
     text += f" (error {best.mean:.3g}, {best.calls} model calls)"
     if len(ranked) > 1:
         text += _next(comparison, best, ranked[1])
-    cheapest = min(run.calls for run in ranked)
-    cheap = [run for run in ranked if run.calls < best.calls]
+    cheap = [run for run in ranked if run.calls < best.calls and math.isfinite(run.mean)]
     if cheap and cheap[0] is not ranked[1]:
         text += f"; with fewer model calls ({cheap[0].calls}), {_name(comparison, cheap[0])} ({cheap[0].mean:.3g})"
     elif cheap:
-        text += f", which makes only {cheap[0].calls} calls" if cheap[0].calls == cheapest else ""
+        text += f"; that one makes only {cheap[0].calls} calls"
     return text + "."
 
 
@@ -66,11 +68,11 @@ def _cell(comparison: Comparison, run: Measurement | None) -> str:
     return f"{f'{run.mean:.4g}':>11}{mark} {run.calls:>6}"
 
 
-def comparison_text(comparison: Comparison, evaluations: int, seconds: float) -> str:
-    """The whole report: verdict, cost, how sure the reference is, table."""
+def comparison_text(comparison: Comparison, evaluations: int, seconds: float, notes: Sequence[str] = ()) -> str:
+    """The whole report: verdict, notes (sentences of the caller's), cost, how sure the reference is, table."""
     noises = len(comparison.runs[0].errors)
     least = min(run.mean for run in comparison.runs)
-    lines = [verdict(comparison)]
+    lines = [verdict(comparison), *notes]
     if noises == 1:
         lines.append("Warning: one noise says nothing about chance; take at least 4 trajectories.")
     if comparison.reference_error > ROUGH * least:
