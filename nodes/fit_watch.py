@@ -24,8 +24,13 @@ class FitWatcher:
         name = next((n for n in ("simple", "normal", *baselines) if n in baselines), None)
         self.beside = (name, baselines[name](steps).tolist()) if name else None
         self.bar: host.LiveProgress | None = None
+        self.lowest: list[float] = []  # error of the best candidate, each time it changed
 
     def __call__(self, progress: Any) -> None:
+        if progress.errors:
+            best = min(float(error) for error in progress.errors.values())
+            if not self.lowest or best != self.lowest[-1]:
+                self.lowest.append(best)
         if self.bar is None:
             self.bar = host.LiveProgress(progress.total)
         self.bar.update(progress.done, progress.total, lambda: self.picture(progress))
@@ -40,7 +45,7 @@ class FitWatcher:
         line = f"{self.solver}: {progress.message or progress.stage}"
         if progress.learning is not None and progress.learning.cost:
             return learning_picture(progress.learning, line) or sketch_curve(progress.sigmas, line, {}, self.beside)
-        return sketch_curve(progress.sigmas, line, progress.errors, self.beside)
+        return sketch_curve(progress.sigmas, line, progress.errors, self.beside, trace=self.lowest)
 
 
 def learning_picture(history: Any, line: str) -> Image.Image | None:

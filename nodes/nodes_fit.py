@@ -51,8 +51,9 @@ def learn(
     watch.finish(picture)
     host.show_text(str(schedule.report.get("verdict", "")))
     curve = image_tensor(picture)
-    shown = ui.PreviewImage(curve, cls=cls).as_dict() | {"text": (report,)}
-    return io.NodeOutput(schedule, sigmas, curve, report, schedule.to_text(), ui=shown)
+    text = schedule.to_text()
+    shown = ui.PreviewImage(curve, cls=cls).as_dict() | {"text": (report,), "schedule_text": (text,)}
+    return io.NodeOutput(schedule, sigmas, curve, report, text, ui=shown)
 
 
 class FitARTSchedule(io.ComfyNode):

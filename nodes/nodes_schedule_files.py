@@ -95,7 +95,8 @@ class LoadARTSchedule(io.ComfyNode):
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
         schedule = host.load_saved(name)
-        return io.NodeOutput(schedule, schedule.to_text())
+        text = schedule.to_text()
+        return io.NodeOutput(schedule, text, ui={"schedule_text": (text,)})  # for the editor's menu entry
 
     @classmethod
     def fingerprint_inputs(cls, name: str = "") -> str:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 # Pixels while drawing; the picture is halved at the end, which smooths the lines.
 WIDTH, HEIGHT = 1024, 640
 LEFT, RIGHT, TOP, BOTTOM = 124, 32, 128, 68
-INK, GREY, FAINT, CURVE = "#22262b", "#8b929a", "#dde1e6", "#d55e00"
+INK, GREY, FAINT, CURVE, ERROR = "#22262b", "#8b929a", "#dde1e6", "#d55e00", "#0072b2"
+TRACE_WIDTH, TRACE_HEIGHT = 300, 150  # of the little error curve, where a falling schedule leaves room
 
 
 def sketch_curve(
@@ -23,21 +25,23 @@ def sketch_curve(
     errors: Mapping[str, float] | None = None,
     beside: tuple[str, Sequence[float]] | None = None,
     others: int = 2,
+    trace: Sequence[float] = (),
 ) -> Image.Image:
     """The current sigmas on a log axis over the share of the run, with a line of text above.
 
     sigmas: highest first; a trailing 0 is drawn as the foot of the axis; None before there are any.
     errors: candidate -> mean end error; the `others` + 1 lowest are written, lowest first.
     beside: name and sigmas of a schedule to compare with, drawn in grey.
+    trace: the lowest error since the fit began, drawn as a small curve of its own once it has two values.
     """
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
     font, small = small_font(40), small_font(32)
-    draw.text((24, 16), line[:52], fill=INK, font=font)
+    draw.text((24, 16), _cut(draw, line, font), fill=INK, font=font)
     best = sorted((errors or {}).items(), key=lambda item: item[1])[: others + 1]
     if best:
         words = "   ".join(f"{name} {value:.3g}" for name, value in best)
-        draw.text((24, 70), f"error: {words}"[:56], fill=GREY, font=small)
+        draw.text((24, 70), _cut(draw, f"error: {words}", small), fill=GREY, font=small)
     curves = [(colour, _levels(values)) for colour, values in ((GREY, beside and beside[1]), (CURVE, sigmas))]
     curves = [(colour, levels) for colour, levels in curves if sum(s > 0 for s in levels) >= 2]
     if not curves:
@@ -64,7 +68,34 @@ def sketch_curve(
         draw.line(points, fill=colour, width=wide, joint="curve")
         for x, y in points:
             draw.ellipse([x - wide - 2, y - wide - 2, x + wide + 2, y + wide + 2], fill=colour)
+    _draw_trace(draw, trace, small)
     return picture.reduce(2)
+
+
+def _draw_trace(draw: ImageDraw.ImageDraw, trace: Sequence[float], font: Any) -> None:
+    """The error going down, bottom left, its last value above it."""
+    values = [float(value) for value in trace if math.isfinite(value)]
+    if len(values) < 2:
+        return
+    left, bottom = LEFT + 28, HEIGHT - BOTTOM - 24
+    top = bottom - TRACE_HEIGHT
+    high, low = max(values), min(values)
+    points = [
+        (left + TRACE_WIDTH * i / (len(values) - 1), bottom - TRACE_HEIGHT * (v - low) / max(high - low, 1e-12))
+        for i, v in enumerate(values)
+    ]
+    draw.text((left, top - 48), f"lowest error {values[-1]:.3g}", fill=ERROR, font=font)
+    draw.line(points, fill=ERROR, width=4, joint="curve")
+    x, y = points[-1]
+    draw.ellipse([x - 7, y - 7, x + 7, y + 7], fill=ERROR)
+
+
+def _cut(draw: ImageDraw.ImageDraw, text: str, font: Any) -> str:
+    """As much of a text as is wide enough for the picture, with "..." where some is missing."""
+    kept = text
+    while kept and draw.textlength(kept, font=font) > WIDTH - 48:
+        kept = kept[:-1]
+    return text if kept == text else kept[:-3].rstrip() + "..."
 
 
 def _levels(values: Sequence[float] | None) -> list[float]:

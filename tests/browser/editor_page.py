@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import time
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ READY = "() => window.app?.graph && window.app.vueAppReady"
 # The editor's own: it asks for files that a new user does not have, and its start page looks for a model on the net.
 NOT_OURS = ("accessed before initialization", "Content Security Policy", "huggingface.co")
 SECONDS = 30
+EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0}
 
 
 def prepare_user(base: Path, workflows: list[Path]) -> None:
@@ -42,7 +44,8 @@ def prepare_user(base: Path, workflows: list[Path]) -> None:
 class Editor:
     """One browser page with the editor, in one node style ("classic" or "nodes2")."""
 
-    def __init__(self, browser: Any, server: ComfyServer, pictures: Path, style: str) -> None:
+    def __init__(self, browser: Any, server: ComfyServer, pictures: Path, style: str, without: str = "") -> None:
+        """without: a pattern of addresses that the page must not get."""
         self.server, self.pictures, self.style = server, pictures, style
         self.errors: list[str] = []
         server.raw("/settings/Comfy.VueNodes.Enabled", style == "nodes2")
@@ -51,9 +54,13 @@ class Editor:
         self.page.set_default_timeout(SECONDS * 1000)
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.errors.append(f"exception: {error}"))
+        if without:
+            self.page.route(without, lambda route: route.abort())
         self.page.goto(server.url)
         self.page.wait_for_function(READY)
-        self.page.wait_for_function("() => app.graph._nodes.length > 0 || app.canvas")
+        # The start page's own graph comes last; one opened before it would be replaced by it.
+        self.page.wait_for_function("() => app.graph._nodes.length > 0")
+        self.page.wait_for_timeout(500)
 
     def close(self) -> None:
         self.context.close()
@@ -107,6 +114,27 @@ class Editor:
             )
         data = self.page.screenshot(path=self.pictures / f"{name}.png", clip=clip)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    def title_of(self, node: int) -> tuple[float, float]:
+        """Where on the page a node's title is."""
+        x, y = self.page.evaluate(
+            "id => { const n = app.graph.getNodeById(id), c = app.canvas, r = c.canvas.getBoundingClientRect();"
+            " const s = c.ds.scale, o = c.ds.offset; return [r.x + (n.pos[0] + o[0] + 90) * s,"
+            " r.y + (n.pos[1] + o[1] - 15) * s] }",
+            node,
+        )
+        return float(x), float(y)
+
+    def saved_file(self) -> tuple[str, bytes]:
+        """The first picture that the last run saved: its name and the PNG."""
+        shown = self.page.evaluate("() => Object.values(app.nodeOutputs).flatMap(o => o?.images ?? [])")
+        item = next(entry for entry in shown if entry["type"] == "output")
+        query = urllib.parse.urlencode({key: item[key] for key in ("filename", "subfolder", "type")})
+        return item["filename"], self.server.raw(f"/view?{query}")
+
+    def saved_pictures(self) -> bytes:
+        """The pixels of saved_file."""
+        return Image.open(io.BytesIO(self.saved_file()[1])).convert("RGB").tobytes()
 
     def start(self) -> None:
         """Press Run."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
-from editor_page import Editor
+from editor_page import EMPTY, Editor
 from graph import load_workflow
 from locate import REPOSITORY
 
@@ -56,7 +57,7 @@ def test_the_curve_lives(fitted: dict[str, Any]) -> None:
     assert len(plots) >= 3, f"{len(plots)} of {len(fitted['during'])} pictures show a plot"
     changed = [
         float((np.abs(a.astype(int) - b.astype(int)).max(axis=2) > 40).mean())
-        for a, b in zip(plots, plots[1:], strict=False)
+        for a, b in pairwise(plots)
         if a.shape == b.shape
     ]
     assert sum(share > 0.002 for share in changed) >= 2, changed
@@ -70,12 +71,9 @@ def test_the_curve_lives(fitted: dict[str, Any]) -> None:
 def test_saved_png_brings_graph_and_schedule_back(editor: Editor, fitted: dict[str, Any]) -> None:
     """The picture that Save Image wrote, dropped onto an empty canvas: the same graph, node by node."""
     saved = editor.serialized()
-    png = editor.page.evaluate("() => Object.values(app.nodeOutputs).map(o => o?.images?.[0]).filter(Boolean)")
-    (item,) = [entry for entry in png if entry["type"] == "output"]
-    query = f"/view?filename={item['filename']}&subfolder={item['subfolder']}&type=output"
-    picture = editor.server.raw(query)
-    editor.open({"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0})
-    editor.drop(item["filename"], picture, "image/png")
+    name, picture = editor.saved_file()
+    editor.open(EMPTY)
+    editor.drop(name, picture, "image/png")
     editor.page.wait_for_function("n => app.graph._nodes.length === n", arg=len(saved["nodes"]))
     back = editor.serialized()
     values = lambda graph: {node["id"]: (node["type"], node.get("widgets_values")) for node in graph["nodes"]}

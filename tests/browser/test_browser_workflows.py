@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from editor_page import Editor
+from editor_page import EMPTY, Editor
 from graph import load_workflow
 from locate import REPOSITORY
 
 WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
-EMPTY = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0}
 HELP = sorted((REPOSITORY / "web" / "docs").glob("*.md"))
 
 

@@ -1,0 +1,172 @@
+// RestART in the editor: "Embed schedule in workflow", and schedule files that can be dropped onto the canvas.
+// The nodes do not need this file: without it, copy schedule_text by hand.
+import { app } from "../../../scripts/app.js";
+
+const ART = "RestART_ARTScheduler";
+const SOURCES = ["RestART_FitARTSchedule", "RestART_FitARTScheduleAdvanced", "RestART_LoadARTSchedule"];
+const PASSES_ON = ["RestART_SaveARTSchedule"]; // a schedule comes out as it went in
+const FORMAT = "restart_art.schedule";
+const MAX_FILE_BYTES = 64 * 1024; // as in schedules/art/storage.py; anything larger is not ours to open
+
+const lastText = new WeakMap(); // source node -> the schedule of its last run
+
+/** Tell the user, where the editor shows such things. */
+function say(severity, detail) {
+  app.extensionManager.toast.add({ severity, summary: "RestART", detail, life: 8000 });
+}
+
+/** A schedule's text is one line of JSON that names its format. */
+function isSchedule(text) {
+  try {
+    return JSON.parse(text).format === FORMAT;
+  } catch {
+    return false;
+  }
+}
+
+const mayHold = (file) => /\.safetensors$/i.test(file.name) && file.size > 8 && file.size <= MAX_FILE_BYTES;
+
+/** The text of a schedule file (safetensors: length of the header, header, data), or null if it is not one. */
+async function scheduleIn(file) {
+  if (!mayHold(file)) return null;
+  try {
+    const bytes = await file.arrayBuffer();
+    const length = Number(new DataView(bytes).getBigUint64(0, true));
+    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, length)));
+    const text = header.__metadata__?.schedule;
+    return isSchedule(text) ? text : null;
+  } catch {
+    return null; // a broken file: ComfyUI says so
+  }
+}
+
+/** Run a change of the graph as one step of undo. */
+function change(graph, make) {
+  graph.beforeChange();
+  try {
+    return make();
+  } finally {
+    graph.afterChange();
+    app.canvas.setDirty(true, true);
+  }
+}
+
+function setWidget(node, name, value) {
+  const widget = node.widgets.find((w) => w.name === name);
+  widget.value = value;
+  widget.callback?.(value);
+}
+
+/** Put the text into an ART Scheduler; what is plugged into its schedule would win over it, so that is unplugged. */
+function write(node, text) {
+  setWidget(node, "schedule_text", text);
+  const slot = node.inputs.findIndex((input) => input.name === "schedule");
+  if (slot >= 0 && node.inputs[slot].link != null) node.disconnectInput(slot);
+}
+
+function addScheduler(graph, position) {
+  const node = LiteGraph.createNode(ART);
+  node.pos = position;
+  graph.add(node);
+  return node;
+}
+
+/** The links that leave an output of a node, as {target node, input number}. */
+function consumers(node, output) {
+  const slot = node.outputs.findIndex((o) => o.name === output);
+  const ids = node.outputs[slot]?.links ?? [];
+  const links = [...ids].map((id) => node.graph.getLink(id)).filter(Boolean);
+  return links.map((link) => ({ target: node.graph.getNodeById(link.target_id), slot: link.target_slot }));
+}
+
+/** ART Schedulers that a schedule reaches, directly or through nodes that pass it on. */
+function reached(node) {
+  return consumers(node, "schedule").flatMap(({ target }) => {
+    if (target?.type === ART) return [target];
+    return PASSES_ON.includes(target?.type) ? reached(target) : [];
+  });
+}
+
+/** An ART Scheduler beside the source that takes its place: same model, same steps, same consumers of its sigmas. */
+function replaceSigmas(source, text) {
+  const node = addScheduler(source.graph, [source.pos[0], source.pos[1] + source.size[1] + 60]);
+  write(node, text);
+  const asked = Number.parseInt(source.widgets.find((w) => w.name === "steps")?.value, 10);
+  setWidget(node, "steps", asked || Number(Object.keys(JSON.parse(text).curves)[0]));
+  const from = source.inputs.findIndex((input) => input.name === "model");
+  const model = from >= 0 ? source.getInputNode(from) : null;
+  if (model) {
+    const origin = source.graph.getLink(source.inputs[from].link).origin_slot;
+    model.connect(origin, node, node.inputs.findIndex((input) => input.name === "model"));
+  }
+  const sigmas = node.outputs.findIndex((output) => output.type === "SIGMAS");
+  for (const { target, slot } of consumers(source, "sigmas")) node.connect(sigmas, target, slot);
+  return node;
+}
+
+function textOf(source) {
+  return lastText.get(source) ?? app.nodeOutputs?.[source.id]?.schedule_text?.[0];
+}
+
+/** The menu entry: into the ART Schedulers that are plugged in, else the selected ones, else a new one. */
+function embed(source) {
+  const text = textOf(source);
+  if (!isSchedule(text)) {
+    say("warn", "There is no schedule yet: run the workflow once, then embed it.");
+    return;
+  }
+  const selected = Object.values(app.canvas.selected_nodes ?? {}).filter((node) => node.type === ART);
+  const plugged = reached(source);
+  change(source.graph, () => {
+    const targets = plugged.length ? plugged : selected;
+    for (const node of targets) write(node, text);
+    if (!targets.length) targets.push(replaceSigmas(source, text));
+    const names = targets.map((node) => `"${node.title}"`).join(", ");
+    say("success", `The schedule is in ${names} now and is saved with the workflow and its pictures.`);
+  });
+}
+
+/** A dropped schedule: into the node it fell on or the selected ART Scheduler, else into a new one there. */
+function place(text, onto) {
+  const selected = Object.values(app.canvas.selected_nodes ?? {}).filter((node) => node.type === ART);
+  const target = onto ?? (selected.length === 1 ? selected[0] : null);
+  const graph = app.canvas.graph;
+  change(graph, () => write(target ?? addScheduler(graph, [...app.canvas.graph_mouse]), text));
+}
+
+app.registerExtension({
+  name: "RestART.Schedules",
+
+  setup() {
+    const handleFile = app.handleFile;
+    app.handleFile = async function (file, ...rest) {
+      const text = await scheduleIn(file);
+      return text ? place(text) : handleFile.call(this, file, ...rest);
+    };
+  },
+
+  getNodeMenuItems(node) {
+    if (!SOURCES.includes(node.type)) return [];
+    return [{ content: "Embed schedule in workflow", callback: () => void embed(node) }];
+  },
+
+  nodeCreated(node) {
+    const type = node.constructor.comfyClass;
+    if (SOURCES.includes(type)) {
+      const onExecuted = node.onExecuted;
+      node.onExecuted = function (output) {
+        onExecuted?.apply(this, arguments);
+        const text = output?.schedule_text?.[0];
+        if (isSchedule(text)) lastText.set(this, text);
+      };
+    } else if (type === ART) {
+      node.onDragOver = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
+      node.onDragDrop = function (event) {
+        const file = event.dataTransfer?.files?.[0];
+        if (!file || !mayHold(file)) return false; // at once: the editor then still finds the file in the event
+        const read = scheduleIn(file);
+        return read.then((text) => (text ? place(text, this) : app.handleFile(file, "file_drop"))).then(() => true);
+      };
+    }
+  },
+});
