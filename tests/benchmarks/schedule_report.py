@@ -36,6 +36,7 @@ def page(cases: Sequence[Case], judged: Sequence[Target], picture: str, whole: M
         "runs and are not changed to fit; every miss is marked. Exact mixtures and tiny checkpoints show how the "
         "methods behave, not how big models' pictures look.",
         "",
+        *_missing(whole.get("missing", [])),
         f"![End error over Karras' against steps]({picture})",
         "",
         "## How it is measured",
@@ -76,6 +77,13 @@ def page(cases: Sequence[Case], judged: Sequence[Target], picture: str, whole: M
         lines += _details(case)
     lines += _costs(cases)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _missing(names: Sequence[str]) -> list[str]:
+    """What a run that was cut short did not get to."""
+    return (
+        [f"**Not measured yet (the run was cut short; `--resume` goes on): {'; '.join(names)}.**", ""] if names else []
+    )
 
 
 def _convergence(cases: Sequence[Case]) -> str:

@@ -93,12 +93,13 @@ def _tiny(cases: Sequence[Case]) -> list[Target]:
     found = []
     for case in cases:
         kind = TINY[case["problem"]][0]
-        for n, limit in zip(("8", "12"), limits[case["solver"], kind], strict=True):
-            if n in case["learned"].get(REFINED, {}):
-                rival = best_stock(case, n)[0]
-                rival += "+1" if int(n) in case["longer"].get(rival, []) else ""
-                text = f"{case['problem']}: {TITLES[case['solver']]}, {n} steps, refined / best stock ({rival})"
-                found.append(Target(text, to_best(case, REFINED, n), limit))
+        for method in (REFINED, ALONE):
+            for n, limit in zip(("8", "12"), limits[case["solver"], kind], strict=True):
+                if n in case["learned"].get(method, {}):
+                    rival = best_stock(case, n)[0]
+                    rival += "+1" if int(n) in case["longer"].get(rival, []) else ""
+                    text = f"{case['problem']}: {TITLES[case['solver']]}, {n} steps, {method} / best stock ({rival})"
+                    found.append(Target(text, to_best(case, method, n), limit))
     left = (
         (f"{c['problem']}, {TITLES[c['solver']]}, {n} steps", c["learned"][REFINED][n] / floor["error"])
         for c in cases
@@ -111,7 +112,7 @@ def _tiny(cases: Sequence[Case]) -> list[Target]:
 def _never_above(mixtures: Sequence[Case], tiny: Sequence[Case]) -> list[Target]:
     found = []
     for what, cases in (("mixtures", mixtures), ("tiny checkpoints", tiny)):
-        for method in (DIRECT, REFINED):
+        for method in (DIRECT, REFINED, ALONE):
             text = f"{what}, every solver and fitted step count: {method} / best stock"
             found += worst(text, 1.0, _cells(cases, to_best, method))
             equal = _cells(

@@ -27,6 +27,7 @@ from schedule_cases import (  # noqa: E402
     MIXTURES,
     SOLVERS,
     TINY,
+    TITLES,
     Setting,
     fine_ends,
     host_grids,
@@ -51,8 +52,7 @@ def plan() -> list[tuple[str, str, Work]]:
             if "CFG" in name:
                 work = Work(((8, 12),), art=False)
             else:
-                alone = () if solver == "heun" else (12,)
-                work = Work(((8, 12, 20), (5, 10)), alone, also=(15, 30), rl=solver == "euler")
+                work = Work(((8, 12, 20), (5, 10)), (8, 12), also=(15, 30), rl=solver == "euler")
             cases.append((name, solver, work))
     for name in MIXTURES:
         for solver in SOLVERS:
@@ -171,7 +171,9 @@ def write(whole: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     picture = folder / "schedules-benchmark.png"
     chart(cases).quantize(96).save(picture, optimize=True)
-    text = page(cases, judged, picture.name, whole)
+    found = {(case["problem"], case["solver"]) for case in cases}
+    missing = [f"{problem}, {TITLES[solver]}" for problem, solver, _ in plan() if (problem, solver) not in found]
+    text = page(cases, judged, picture.name, {**whole, "missing": missing})
     (folder / "schedules-benchmark.md").write_text(text, encoding="utf-8")
     for target in judged:
         if target.limit is not None:
