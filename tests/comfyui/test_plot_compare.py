@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +163,33 @@ def test_saved_and_plugged_schedules_and_sigmas(server: ComfyServer) -> None:
     changed = server.run(graph)
     assert "compare" in executed_nodes(changed)
     assert errors_of(report_of(changed))["euler", "art/compared"] != rows["euler", "art/compared"]
+
+
+def watched(server: ComfyServer, python: Path, graph: dict[str, Any], *cancel_at: str) -> dict[str, Any]:
+    """Run a prompt and return what the editor was shown while node "compare" ran."""
+    file = server.base / "compared.json"
+    file.write_text(json.dumps(graph))
+    watcher = Path(__file__).with_name("watch_prompt.py")
+    command = [str(python), str(watcher), str(server.port), str(file), "compare", *cancel_at]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    seen: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return seen
+
+
+def test_progress_is_shown_and_cancel_ends_it(server: ComfyServer, comfy_python: Path) -> None:
+    graph = compare_graph(samplers="euler\nheun", schedules="simple\nkarras", steps="6, 9", trajectories=2, seed=7)
+    seen = watched(server, comfy_python, graph)
+    assert seen["ended"] == "done"
+    assert seen["values"] == sorted(seen["values"])
+    # two noises: one and a half references of 64, and each run's model calls
+    assert seen["values"][-1] == seen["maxima"][-1] == 2 * (96 + 2 * (6 + 9) + 2 * (11 + 17))
+    assert seen["pictures"] >= 1
+    assert any("1 of 8: euler, simple, 6 steps: 0." in text for text in seen["texts"]), seen["texts"]
+    assert any("lands closest" in text for text in seen["texts"])
+    graph["compare"]["inputs"] |= {"seed": 8, "steps": "900", "trajectories": 64}
+    assert watched(server, comfy_python, graph, "default", "500")["ended"] == "execution_interrupted"
+    graph["compare"]["inputs"] |= {"steps": "3", "trajectories": 1}
+    assert "At 3 steps" in report_of(server.run(graph))
 
 
 def test_without_a_vae_only_the_pictures_are_missing(server: ComfyServer) -> None:
