@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 TITLE, GAP, MARGIN = 30, 40, 20  # pixels: a node's title bar; between two nodes; from a group's edge to its nodes
-SOCKET, WIDGET, TEXT, FOOT = 24, 32, 80, 16
+SOCKET, WIDGET, TEXT, FOOT = 24, 32, 80, 24
+ROOM = 40  # for a line of text under one of the pack's own nodes, and for an input that a later version adds
 CONTROLS = "fixed"  # beside a seed
 NAMESPACE = uuid.UUID("5b0f2b39-7d0c-4d3a-9a70-4c2f5f9f1d10")
 COLOURS = {"note": ("#432", "#653"), "yes": ("#232", "#353"), "no": ("#322", "#533"), "ours": ("#223", "#335")}
@@ -35,16 +36,25 @@ NODES = {
     "PreviewAny": ("source:*", ""),
     "SplitImageWithAlpha": ("image:IMAGE", "IMAGE:IMAGE MASK:MASK"),
     "ModelSamplingDiscrete": ("model:MODEL sampling zsnr", "MODEL:MODEL"),
-    "RestART_SamplerRestart": ("segments~ solver s_noise preset budget sampler:SAMPLER", "SAMPLER:SAMPLER"),
-    "RestART_SamplerRandomizedMidpoint": ("measure spread antithetic preset", "SAMPLER:SAMPLER"),
-    "RestART_SamplerParallelMidpoint": ("midpoints sweeps", "SAMPLER:SAMPLER"),
+    "RestART_SamplerRestart": (
+        "segments~ solver s_noise preset budget sampler:SAMPLER main_solver churn",
+        "SAMPLER:SAMPLER",
+    ),
+    "RestART_SamplerRandomizedMidpoint": (
+        "measure spread antithetic preset corrector_steps corrector_strength",
+        "SAMPLER:SAMPLER",
+    ),
+    "RestART_SamplerParallelMidpoint": (
+        "midpoints sweeps warm_start jitter measure tolerance corrector_steps corrector_strength preset",
+        "SAMPLER:SAMPLER",
+    ),
     "RestART_ARTScheduler": (
         "model:MODEL steps denoise schedule_text~ schedule:ART_SCHEDULE sampler:SAMPLER cfg",
         "SIGMAS:SIGMAS info:STRING",
     ),
     "RestART_FitARTSchedule": (
         "model:MODEL positive:CONDITIONING negative:CONDITIONING cfg latent_image:LATENT seed solver steps "
-        "trajectories method",
+        "trajectories method free_start",
         "schedule:ART_SCHEDULE sigmas:SIGMAS curve:IMAGE report:STRING schedule_text:STRING",
     ),
     "RestART_SaveARTSchedule": ("schedule:ART_SCHEDULE name if_exists", "schedule:ART_SCHEDULE scheduler:STRING"),
@@ -105,7 +115,7 @@ class Sheet:
         sockets: list[dict[str, Any]] = []
         values: list[Any] = []
         missing: list[str] = []
-        high, known = FOOT, set()
+        high, known = FOOT + ROOM * kind.startswith("RestART_"), set()
         wanted, given = NODES[kind]
         for word in wanted.split():
             name, _, socket = word.partition(":")
