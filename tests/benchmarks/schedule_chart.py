@@ -43,7 +43,7 @@ def chart(cases: Sequence[Case], width: int = 1800) -> Image.Image:
     pairs = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in panels.flatten()]
     found = {label: handle for panel in pairs for handle, label in panel}
     legend = figure.legend(
-        list(found.values()), list(found), loc="outside upper left", ncols=len(found), fontsize=10, frameon=False
+        list(found.values()), list(found), loc="outside upper left", ncols=6, fontsize=10, frameon=False
     )
     for text in legend.get_texts():
         text.set_color(plot.INK)
