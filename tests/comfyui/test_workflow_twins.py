@@ -57,7 +57,7 @@ def test_notes_explain_the_checkpoint(name: str) -> None:
     (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     (loader,) = (node for node in workflow["nodes"] if node["type"] == "CheckpointLoaderSimple")
     text = note["widgets_values"][0]
-    assert f"`{loader['widgets_values'][0]}`" in text
+    assert f"**{loader['widgets_values'][0]}**" in text
     assert "### What to change" in text
     assert "### Your own checkpoint" in text
     assert not any(node["type"].startswith("RestARTTest") for node in workflow["nodes"])
@@ -130,7 +130,9 @@ def test_twin_draws_the_digit(ready: ComfyServer, object_info: dict[str, Any], n
     assert made == CALLS[name]
     assert_drawn(run, name)
     if name == LEARN:
-        assert "model evaluations to learn" in run.texts("PreviewAny")
+        report, text = run.texts("PreviewAny").rsplit("\n", 1)
+        assert "model evaluations to learn" in report
+        assert ArtSchedule.from_text(text).steps == (12,)
         assert "Saved as my model" in run.texts("RestART_SaveARTSchedule")
         assert [file.name for file in (ready.base / "models" / "art_schedules").glob("my model*")]
 

@@ -198,8 +198,9 @@ def learn(place: Place, name: str) -> Sheet:
     sheet.column(900, 320)
     image = studio.decode(studio.sample(studio.solver("euler"), fit["sigmas"], latent))
     sheet.column(1260, 520)
-    studio.save(image, "learned")
-    sheet.add("PreviewAny", "What was measured", tall=400, source=fit["report"])
+    studio.save(image, "learned", tall=400)
+    sheet.add("PreviewAny", "What was measured", tall=340, source=fit["report"])
+    sheet.add("PreviewAny", "The schedule as text, to share", tall=160, source=fit["schedule_text"])
     sheet.group("3 Picture")
     return sheet
 

@@ -104,7 +104,7 @@ class Sheet:
         """A MarkdownNote, outside any group, as high as its text."""
         per_line = self._width / 7.2
         lines = sum(max(1, math.ceil(len(line) / per_line)) for line in text.splitlines())
-        self._put("MarkdownNote", [], [], [text], 19 * lines + 8 * text.count("\n\n") + 40, title, "note")
+        self._put("MarkdownNote", [], [], [text], 17 * lines + 8 * text.count("\n\n") + 40, title, "note")
         self._framed = len(self.nodes)
 
     def add(self, kind: str, title: str | None = None, colour: str | None = None, tall: int = 0, **inputs: Any) -> Node:
