@@ -189,7 +189,7 @@ def reference_ends(
 
     The estimate is a third of the distance to the solution with half the nodes: Richardson's for order two. The
     solution is of third order on smooth fields, where the estimate is too large; networks are rougher (on the tiny
-    checkpoints, at 64 to 256 nodes, the true error was 0.5 to 1.6 times the estimate). On a model that rounds sigmas,
+    checkpoints, at 64 to 256 nodes, the true error was 0.5 to 1.7 times the estimate). On a model that rounds sigmas,
     nodes are levels that it knows.
     """
     axis = TauAxis.of(field.process, sigma_min, sigma_max, discrete_levels(field.model))
