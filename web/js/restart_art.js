@@ -8,6 +8,10 @@ const PASSES_ON = ["RestART_SaveARTSchedule"]; // a schedule comes out as it wen
 const FORMAT = "restart_art.schedule";
 const MAX_FILE_BYTES = 64 * 1024; // as in schedules/art/storage.py; anything larger is not ours to open
 
+const COMMAND = "RestART.EmbedSchedule";
+const ENTRY = "Embed schedule in workflow";
+const isSource = (item) => SOURCES.includes(item?.type);
+
 const lastText = new WeakMap(); // source node -> the schedule of its last run
 
 /** Tell the user, where the editor shows such things. */
@@ -145,10 +149,19 @@ app.registerExtension({
     };
   },
 
-  getNodeMenuItems(node) {
-    if (!SOURCES.includes(node.type)) return [];
-    return [{ content: "Embed schedule in workflow", callback: () => void embed(node) }];
-  },
+  commands: [
+    {
+      id: COMMAND,
+      label: ENTRY,
+      icon: "pi pi-bookmark",
+      function: () => Object.values(app.canvas.selected_nodes ?? {}).filter(isSource).forEach(embed),
+    },
+  ],
+
+  // A button above the selected node: the only place that every version shows in both node styles.
+  getSelectionToolboxCommands: (item) => (isSource(item) ? [COMMAND] : []),
+
+  getNodeMenuItems: (node) => (isSource(node) ? [{ content: ENTRY, callback: () => void embed(node) }] : []),
 
   nodeCreated(node) {
     const type = node.constructor.comfyClass;
