@@ -65,6 +65,21 @@ def test_folders_hold_what_comfyui_reads() -> None:
         files = {file.name for file in folder.iterdir()}
         assert "nodeDefs.json" in files
         assert files <= READ_BY_COMFYUI, f"{folder.name}: ComfyUI does not read {files - READ_BY_COMFYUI}"
+        assert files == {file.name for file in (FOLDER / "en").iterdir()}, folder.name
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_menus_and_settings_are_translated(language: str) -> None:
+    """The files beside nodeDefs.json: the same keys as in English, each with a text of its own."""
+    for file in sorted((FOLDER / "en").iterdir()):
+        original = dict(leaves(json.loads(file.read_bytes())))
+        texts = dict(leaves(json.loads((FOLDER / language / file.name).read_bytes().decode("utf-8"))))
+        assert texts.keys() == original.keys(), file.name
+        if file.name != "nodeDefs.json":
+            for path, text in texts.items():
+                assert text.strip(), path
+                assert text != original[path], path
+                assert not set("{}@|") & set(text), path
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
