@@ -18,7 +18,9 @@ from comfy_server import ComfyServer
 
 READY = "() => window.app?.graph && window.app.vueAppReady"
 # The editor's own: it asks for files that a new user does not have, and its start page looks for a model on the net.
-NOT_OURS = ("accessed before initialization", "Content Security Policy", "huggingface.co")
+NOT_OURS = (
+    "accessed before initialization", "for graph that was never set up", "Content Security Policy", "huggingface.co",
+)  # fmt: skip
 SECONDS = 30
 EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0}
 
