@@ -49,7 +49,8 @@ def choose_entry(editor: Editor, node_type: str, button: bool = False) -> None:
     editor.show(node["id"])
     if button:
         editor.picture("button")
-        editor.page.locator("button:has(.pi-bookmark)").first.click()
+        # Not a mouse click: older front ends may float the buttons beyond the edge of a small window.
+        editor.page.locator("button:has(.pi-bookmark)").first.evaluate("button => button.click()")
     else:
         x, y = editor.title_of(node["id"])
         editor.page.mouse.click(x, y, button="right")

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DIGIT_PACK
 
 import digit_graphs as draw
 from comfy_server import ComfyServer
-from workspace import PACK, private_base
+from workspace import DIGIT_PACK, PACK, private_base
 
 FOREIGN_PACK = Path(__file__).with_name("foreign_pack")
 

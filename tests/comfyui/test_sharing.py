@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DIGIT_PACK
 
 from restart_art.schedules import ArtSchedule
 
 import digit_graphs as draw
 from comfy_server import ComfyServer
-from workspace import private_base
+from workspace import DIGIT_PACK, private_base
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 from locate import REPOSITORY
 
 PACK = "RestART"
+DIGIT_PACK = Path(__file__).with_name("digit_pack")
 CHECKPOINTS = {"tiny_flow.safetensors": "flow.safetensors", "tiny_eps.safetensors": "eps.safetensors"}
 NOT_SHIPPED = ("tests", "demo", "bench", "build", "dist", "__pycache__", "requirements")
 FOLDERS = ("custom_nodes", "models/checkpoints", "input", "output", "temp", "user")
