@@ -64,24 +64,23 @@ def end_error(field, ends, solver, sigmas):
     return (end - ends).flatten(1).square().mean(1).sqrt().mean().item()
 
 
+def fitted(model, bounds, baselines, **options):
+    """A schedule learned from 24 noises, a digit each, none of them held out."""
+    noise = torch.randn(24, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    classes = torch.randint(0, 10, (24,), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return fit_schedule(
+            model, noise, sigma_min=bounds[0], sigma_max=bounds[1], baselines=baselines,
+            extra_args={"classes": classes}, **options,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", ["eps", "flow"])
 @pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
 def test_never_above_the_best_stock_schedule(kind, solver, record_property):
     """Issue target: at most 1.02 of the best baseline's held-out error, fitted in at most 1,500 evaluations."""
     model, low, high, baselines, field, ends = setting(kind)
-    noise = torch.randn(24, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    classes = torch.randint(0, 10, (24,), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        schedule = fit_schedule(
-            model,
-            noise,
-            sigma_min=low,
-            sigma_max=high,
-            solver=solver,
-            steps=STEPS,
-            baselines=baselines,
-            extra_args={"classes": classes},
-        )
+    schedule = fitted(model, (low, high), baselines, solver=solver, steps=STEPS)
     report = schedule.report
     print(f"{kind} {solver}: fit {report['model_evaluations']} evaluations, pilot {report['pilot_evaluations']}")
     assert report["model_evaluations"] <= 1500
@@ -101,20 +100,7 @@ def test_never_above_the_best_stock_schedule(kind, solver, record_property):
 def test_refined_schedule_is_ahead_of_every_stock_schedule(kind, solver, limit, record_property):
     """8 steps, against the best of the whole list on noise that the fit has not seen, within the budgets."""
     model, low, high, baselines, field, ends = setting(kind)
-    noise = torch.randn(24, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    classes = torch.randint(0, 10, (24,), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        schedule = fit_schedule(
-            model,
-            noise,
-            sigma_min=low,
-            sigma_max=high,
-            solver=solver,
-            steps=(8,),
-            method="refined",
-            baselines=baselines,
-            extra_args={"classes": classes},
-        )
+    schedule = fitted(model, (low, high), baselines, solver=solver, steps=(8,), method="refined")
     stock = {name: end_error(field, ends, solver, make(8)) for name, make in baselines.items()}
     ratio = end_error(field, ends, solver, schedule.sigmas(8)) / min(stock.values())
     report = schedule.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,34 +11,26 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comfyui"))  # the room where ComfyUI is found and started
 sys.path.insert(0, str(Path(__file__).parent))
+import checkouts
 from comfy_server import ComfyServer
 from editor_page import Editor, prepare_user
-from locate import HOW_TO_INSTALL, REPOSITORY, find_checkouts, find_python, version_of
+from locate import REPOSITORY, find_python
 from workspace import private_base
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (make test installs it)")
-REQUIRED = os.environ.get("RESTART_ART_REQUIRE_COMFYUI") == "1"
 STYLES = ("classic", "nodes2")
 # No sandbox, because CI runs as root; drawn by software, because there is no GPU.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "browser_checkout" in metafunc.fixturenames:
-        found = find_checkouts()
-        names = [f"ComfyUI-{version_of(folder)}" for folder in found] or ["no-ComfyUI"]
-        metafunc.parametrize("browser_checkout", found or [None], ids=names, scope="session", indirect=True)
+    checkouts.parametrize(metafunc, "browser_checkout")
 
 
 @pytest.fixture(scope="session")
 def browser_checkout(request: pytest.FixtureRequest) -> Path:
     """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
-    if request.param is None:
-        if REQUIRED:
-            pytest.fail(f"RESTART_ART_REQUIRE_COMFYUI=1, but {HOW_TO_INSTALL}", pytrace=False)
-        pytest.skip("ComfyUI was not found (COMFYUI_PATH, ~/comfy/ComfyUI); see README, 'Tests'")
-    found: Path = request.param
-    return found
+    return checkouts.given(request)
 
 
 @pytest.fixture(scope="session")

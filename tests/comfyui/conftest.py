@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,30 +10,20 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # launch.py and probe_host.py run as scripts; their modules are plain
+import checkouts
 from comfy_server import ComfyServer
-from locate import HOW_TO_INSTALL, find_checkouts, find_python, version_of
-from workspace import private_base
-
-DIGIT_PACK = Path(__file__).with_name("digit_pack")
-REQUIRED = os.environ.get("RESTART_ART_REQUIRE_COMFYUI") == "1"
+from locate import find_python
+from workspace import DIGIT_PACK, private_base
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "checkout" in metafunc.fixturenames:
-        found = find_checkouts()
-        names = [f"ComfyUI-{version_of(folder)}" for folder in found] or ["no-ComfyUI"]
-        metafunc.parametrize("checkout", found or [None], ids=names, scope="session", indirect=True)
+    checkouts.parametrize(metafunc, "checkout")
 
 
 @pytest.fixture(scope="session")
 def checkout(request: pytest.FixtureRequest) -> Path:
     """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
-    if request.param is None:
-        if REQUIRED:
-            pytest.fail(f"RESTART_ART_REQUIRE_COMFYUI=1, but {HOW_TO_INSTALL}", pytrace=False)
-        pytest.skip("ComfyUI was not found (COMFYUI_PATH, ~/comfy/ComfyUI); see README, 'Tests'")
-    found: Path = request.param
-    return found
+    return checkouts.given(request)
 
 
 @pytest.fixture(scope="session")
