@@ -4,6 +4,7 @@
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
+# make test-faults  fuzzing, kills, full disks, good neighbour: every input (30 minutes; make test runs the short part)
 # make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo test lint types bench-samplers bench-schedules gallery compatibility comfyui clean
+.PHONY: help demo test test-faults lint types bench-samplers bench-schedules gallery compatibility comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -28,6 +29,9 @@ test: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ."; exit 1; }
 	@cd $(VENV)/src && ../bin/mypy --config-file ../../pyproject.toml --cache-dir ../mypy $(TYPED)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-faults: $(VENV)/.dev
+	@RESTART_ART_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadfile --timeout=1500 tests/faults
 
 bench-samplers: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/samplers.py
