@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .finite import FiniteWatch
 from .memory import is_out_of_memory, release_memory, samples_that_fit, spread_args
 from .obstacles import batching_obstacle
 
@@ -34,15 +35,17 @@ class PairEvaluator:
         *,
         max_batch: int | None = None,
         split_rows: bool = False,
+        watch: FiniteWatch | None = None,
     ):
         """max_batch: most samples in one model call; None for no limit but memory.
         split_rows: a level's samples may be split over calls too. Off where the host holds per-sample
-        conditioning of its own, which must meet the whole batch."""
+        conditioning of its own, which must meet the whole batch. watch: told of every call."""
         self.model = model
         self.extra_args = dict(extra_args or {})
         self.obstacle = batching_obstacle(model, self.extra_args)
         self.max_batch = max_batch
         self.split_rows = split_rows
+        self.watch = watch
         self.calls = self.evaluations = self.rounds = 0
         self.spread = False
         self._batch: int | None = None
@@ -115,6 +118,8 @@ class PairEvaluator:
         out: Tensor = self.model(x[start:stop], sigma[start:stop], **args)
         self.calls += 1
         self.evaluations += stop - start
+        if self.watch is not None:
+            self.watch.note(sigma[start:stop], out)
         return out
 
 

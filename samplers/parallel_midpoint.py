@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm.auto import trange
 
 from .evaluation import PairEvaluator
+from .finite import FiniteWatch
 from .grid import check_choice, check_count, check_range, check_sigmas
 from .langevin import MAX_STRENGTH, STRENGTH, correct_parallel, langevin_noise
 from .noise import item_generators, item_uniform, seeded_generator
@@ -97,7 +98,8 @@ def sample_parallel_midpoint(
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call.
+        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call; NaN or inf, with
+            the step where they came up, at the end.
     """
     levels = check_sigmas(sigmas)
     count = check_count("midpoints", midpoints, 1, 256)
@@ -117,12 +119,13 @@ def sample_parallel_midpoint(
     positions = _draw_positions(count, jitter, len(levels) - 1, x.shape[0], extra_args)
     begins, plans = plan_run(levels, positions, measure, process, x, warm_start=warm_start, moved=substeps > 0)
     generators = item_generators(extra_args, x.shape[0], _CORRECTOR_STREAM) if substeps else []
-    evaluator = PairEvaluator(model, extra_args)
+    watch = FiniteWatch(len(plans), x)
+    evaluator = PairEvaluator(model, extra_args, watch=watch)
     sweeps_made = 0
     latest: Tensor | None = None
     kept: Tensor | None = None  # what the next step starts from: F (and D) of the last two midpoints
     for i in trange(len(plans), disable=disable):
-        plan, before = plans[i], x
+        plan, before, watch.step = plans[i], x, i
         if plan is None:  # to 0
             latest = x = evaluator.evaluate(x[None], begins[i : i + 1])[0]
         else:
@@ -141,6 +144,7 @@ def sample_parallel_midpoint(
         if callback is not None:
             callback({"i": i, "x": before, "denoised": latest, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
         latest = None
+    watch.check(x)
     _tell(report, evaluator, sweeps_made)
     return x
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import trange
 
+from .finite import FiniteWatch, Watched
 from .grid import check_choice, check_count, check_range, check_sigmas
 from .langevin import MAX_STRENGTH, STRENGTH, correct
 from .noise import item_generators, item_noise, item_uniform, seeded_generator
@@ -164,7 +165,8 @@ def sample_randomized_midpoint(
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call.
+        ValueError: bad sigmas or option, or one that contradicts the preset, before any model call; NaN or inf, with
+            the step where they came up, at the end.
     """
     levels = check_sigmas(sigmas)
     variant = resolve_preset(preset, measure, spread, antithetic, corrector_steps)
@@ -176,8 +178,10 @@ def sample_randomized_midpoint(
     substeps = variant.corrector_steps if strength > 0 else 0
     streams = item_generators(extra_args, batch, _CORRECTOR_STREAM) if substeps else []
     args, ones = dict(extra_args or {}), x.new_ones(batch)
+    watch = FiniteWatch(steps, x)
+    model = Watched(model, watch)
     for i in trange(steps, disable=disable):
-        s, q = levels[i], levels[i + 1]
+        s, q, watch.step = levels[i], levels[i + 1], i
         denoised = model(x, ones * s, **args)
         if callback is not None:
             callback({"i": i, "x": x, "denoised": denoised, "sigma": sigmas[i], "sigma_hat": sigmas[i]})
@@ -194,6 +198,7 @@ def sample_randomized_midpoint(
             x = correct(
                 model, x, q, noise, process=process, strength=strength, hold=variant.hold, extra_args=extra_args
             )
+    watch.check(x)
     return x
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .finite import FiniteWatch, Watched
 from .grid import check_sigmas
 from .noise import NoiseSampler, gaussian_noise
 from .noise_process import NoiseProcess
@@ -79,7 +80,8 @@ def sample_restart(
         (batch, ...) sample at sigmas[-1].
 
     Raises:
-        ValueError: bad sigmas, segment, preset, solver, s_noise, budget or churn, before any model call.
+        ValueError: bad sigmas, segment, preset, solver, s_noise, budget or churn, before any model call; NaN or inf,
+            with the step where they came up, at the end.
     """
     levels = check_sigmas(sigmas)
     asked = segments if isinstance(segments, str) else tuple(segments)
@@ -94,7 +96,9 @@ def sample_restart(
     flat = torch.tensor([level for piece in pieces for level in piece.sigmas], dtype=precision, device=x.device)
     grids = flat.split([len(piece.sigmas) for piece in pieces])
     noise = gaussian_noise(x, extra_args, noise_sampler)
-    progress = _Progress(len(levels) - 1, sum(len(p.sigmas) - 1 for p in pieces), callback, disable)
+    watch = FiniteWatch(len(levels) - 1, x)
+    model = Watched(model, watch)
+    progress = _Progress(watch, sum(len(p.sigmas) - 1 for p in pieces), callback, disable)
     with progress.bar:
         for piece, grid in zip(pieces, grids, strict=True):
             for low, high in piece.noise:
@@ -102,14 +106,17 @@ def sample_restart(
             solve = run.restarts if piece.restart else run.main
             # A copy, because some solvers write into their sigmas.
             x = solve(model, x, grid.clone(), extra_args=extra_args, callback=progress.start(), disable=True).to(dtype)
+    watch.check(x)
     return x
 
 
 class _Progress:
     """Maps the pieces' own callbacks to one index that never falls and ends at steps - 1."""
 
-    def __init__(self, steps: int, units: int, callback: Callable[[dict[str, Any]], None] | None, disable: bool | None):
-        self.steps, self.units, self.callback = steps, units, callback
+    def __init__(
+        self, watch: FiniteWatch, units: int, callback: Callable[[dict[str, Any]], None] | None, disable: bool | None
+    ):
+        self.watch, self.steps, self.units, self.callback = watch, watch.steps, units, callback
         self.done = 0
         self.bar = tqdm(total=units, disable=disable)
 
@@ -123,6 +130,7 @@ class _Progress:
             last = info["i"]
             self.done += 1
             self.bar.update()
+            self.watch.step = min(self.done * self.steps // self.units, self.steps - 1)
             if self.callback is not None:
                 i = self.steps - 1 if self.done >= self.units else (self.done - 1) * self.steps // self.units
                 self.callback({**info, "i": i})

@@ -76,7 +76,7 @@ def test_memory_is_the_midpoints_and_the_models_answers(kind, measure, name):
 
 def test_memory_does_not_grow_with_the_sweeps():
     peaks = [alive_latents(sample_parallel_midpoint, sweeps=sweeps)[0] for sweeps in (1, 2, 6)]
-    assert max(peaks) - min(peaks) < 0.01
+    assert max(peaks) - min(peaks) < 0.05  # a few numbers a call stay, for the search after NaN
 
 
 class Counter(TorchDispatchMode):
@@ -113,26 +113,27 @@ def counted(**options):
 
 @pytest.mark.parametrize(("measure", "field"), [("inverse_sigma", 0), ("sigma", 1), ("ou", 1)])
 def test_a_steps_own_work_is_a_handful_of_operations_whatever_r(measure, field):
-    """Two for the result, two for the next midpoints, a copy of what they start from; one to form the integrand."""
+    """Two for the result, two for the next midpoints, a copy of what they start from, a sum to find NaN by; one to
+    form the integrand."""
     for midpoints in (2, 8, 32):
         work = counted(midpoints=midpoints, measure=measure).work
-        assert work[0] == 2  # after the first cold call: the first midpoints
-        assert set(work[1:-2]) == {5 + field}
-        assert work[-1] == 0
+        assert work[0] == 2 + 1  # after the first cold call: the first midpoints
+        assert set(work[1:-2]) == {5 + field + 1}
+        assert work[-1] == 1 + 1  # and of the result
         swept = counted(midpoints=midpoints, measure=measure, sweeps=4).work
-        assert swept[1:4] == [2 + field] * 3  # between sweeps: the next midpoints
+        assert swept[1:4] == [2 + field + 1] * 3  # between sweeps: the next midpoints
 
 
 def test_draws_of_its_own_for_each_sample_cost_one_operation_a_midpoint():
     for midpoints in (2, 8):
-        assert set(counted(midpoints=midpoints, jitter=1.0).work[1:-2]) == {1 + midpoints + 1 + 2 + 1}
+        assert set(counted(midpoints=midpoints, jitter=1.0).work[1:-2]) == {1 + midpoints + 1 + 2 + 1 + 1}
 
 
 def test_only_a_tolerance_reads_from_the_device():
-    """One read a sweep but the last allowed one; without a tolerance none after the first model call."""
+    """One read a sweep but the last allowed one; without a tolerance none but the run's last (test_finite.py)."""
     for options in ({}, {"sweeps": 3}, {"jitter": 1.0, "measure": "ou"}, {"corrector_steps": 2}, {"warm_start": False}):
-        assert sum(counted(**options).reads) == 0
+        assert counted(**options).reads == [*[0] * (len(counted(**options).reads) - 1), 1]
     inner = STEPS - 1
-    assert sum(counted(sweeps=3, tolerance=1e-30).reads) == 2 * inner
-    assert sum(counted(sweeps=1, tolerance=1e-30).reads) == 0
-    assert sum(counted(sweeps=3, tolerance=1e30).reads) == inner
+    assert sum(counted(sweeps=3, tolerance=1e-30).reads) == 2 * inner + 1
+    assert sum(counted(sweeps=1, tolerance=1e-30).reads) == 1
+    assert sum(counted(sweeps=3, tolerance=1e30).reads) == inner + 1
