@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 from ..schedules import ArtSchedule, ScheduleError
@@ -14,6 +15,10 @@ FORM = 'allowed: letters, digits, spaces and most signs, subfolders with "/", su
 # What one of the usual systems refuses in a file name, or reads as something else.
 FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]')
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
+
+# storage.write_atomically's temporary file: it is there for milliseconds, unless the process was killed.
+LEFTOVER = re.compile(r"\..+" + re.escape(SUFFIX) + r"\.[a-z0-9_]{8}\.tmp")
+LEFTOVER_SECONDS = 24 * 3600
 
 
 def check_name(name: str) -> str:
@@ -57,9 +62,24 @@ def save_named(schedule: ArtSchedule, folder: Path, name: str, *, overwrite: boo
         try:
             schedule.save(path, overwrite=overwrite)
         except FileExistsError:
+            if holds(path, schedule):  # saved by someone else just now
+                return given
             continue
         return given
     raise ValueError(f"name is {name!r}, and so are {MAX_COPIES} files; choose another or let it overwrite")
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove what saves that were killed left behind, hidden files at least a day old; what was removed."""
+    gone = []
+    for path in folder.rglob(f".*{SUFFIX}.*.tmp"):
+        try:
+            if LEFTOVER.fullmatch(path.name) and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                path.unlink()
+                gone.append(path)
+        except OSError:
+            continue
+    return gone
 
 
 def holds(path: Path, schedule: ArtSchedule) -> bool:

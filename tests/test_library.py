@@ -83,6 +83,19 @@ def test_many_at_once_lose_nothing(tmp_path):
     assert {ArtSchedule.load(p).curves[0][1][0] for p in found} == {2.0 + i for i in range(12)}
 
 
+def test_the_same_schedule_saved_by_two_at_the_same_moment_is_one_file(tmp_path, monkeypatch):
+    """The other one's file appears between the look and the save: it is that very schedule, so no second copy."""
+    save = ArtSchedule.save
+
+    def beaten(self, path, *, overwrite=True):
+        save(self, path, overwrite=True)
+        save(self, path, overwrite=overwrite)
+
+    monkeypatch.setattr(ArtSchedule, "save", beaten)
+    assert save_named(schedule(), tmp_path, "m", overwrite=False) == "m"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
 def test_a_folder_that_cannot_be_written_is_an_os_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):

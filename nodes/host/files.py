@@ -12,7 +12,7 @@ import folder_paths
 from torch import Tensor
 
 from ...schedules import ArtSchedule, ScheduleError
-from ..library import SUFFIX, save_named
+from ..library import SUFFIX, save_named, sweep
 from .models import bounds_of, process_of
 from .registry import scheduler_lists
 
@@ -127,9 +127,14 @@ def is_saved_scheduler(name: str) -> bool:
 
 
 def register_files() -> list[str]:
-    """At import: the folder, and every saved schedule in the scheduler lists. Never stops ComfyUI from starting."""
+    """At import: the folder, swept of killed saves, and every saved schedule in the scheduler lists.
+
+    Never stops ComfyUI from starting.
+    """
     register_folder()
     try:
+        for folder in folder_paths.get_folder_paths(FOLDER):
+            sweep(Path(folder))
         return refresh_schedulers()
     except (OSError, ScheduleError) as error:
         log.warning("saved schedules are not listed: %s", error)
