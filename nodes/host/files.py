@@ -32,17 +32,30 @@ def register_folder() -> None:
 
 def saved_names() -> list[str]:
     """Names of the saved schedules, with "/" between folders and without the suffix."""
-    names = (name.replace(os.sep, "/") for name in folder_paths.get_filename_list(FOLDER))
+    names = (name.replace(os.sep, "/") for name in _files())
     return [name[: -len(SUFFIX)] for name in names if not os.path.basename(name).startswith(".")]
+
+
+def _files() -> list[str]:
+    """ComfyUI's list of the files, which it cannot give from its cache when a folder has gone since."""
+    try:
+        return list(folder_paths.get_filename_list(FOLDER))
+    except FileNotFoundError:
+        folder_paths.filename_list_cache.pop(FOLDER, None)
+        return list(folder_paths.get_filename_list(FOLDER))
 
 
 def saved_path(name: str) -> Path:
     """The file of a saved schedule. Raises FileNotFoundError, saying where was looked."""
     found = folder_paths.get_full_path(FOLDER, f"{name}{SUFFIX}")
     if found is None:
-        looked = ", ".join(folder_paths.get_folder_paths(FOLDER))
-        raise FileNotFoundError(f"there is no saved schedule {name!r} (looked in {looked}); was it deleted?")
+        raise _missing(name)
     return Path(found)
+
+
+def _missing(name: str) -> FileNotFoundError:
+    looked = ", ".join(folder_paths.get_folder_paths(FOLDER))
+    return FileNotFoundError(f"there is no saved schedule {name!r} (looked in {looked}); was it deleted?")
 
 
 def file_state(name: str) -> str:
@@ -66,7 +79,10 @@ def load_saved(name: str) -> ArtSchedule:
     path, state = saved_path(name), file_state(name)
     known = _loaded.get(str(path))
     if known is None or known[0] != state:
-        known = _loaded[str(path)] = (state, ArtSchedule.load(path))
+        try:
+            known = _loaded[str(path)] = (state, ArtSchedule.load(path))
+        except FileNotFoundError:  # it went between the look and the reading
+            raise _missing(name) from None
     return known[1]
 
 

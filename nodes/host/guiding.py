@@ -48,13 +48,16 @@ class GuidedDenoiser:
             try:
                 with torch.inference_mode():
                     parts.append(self.model_k(x[piece], sigma[piece], **extra_args))
-                start += self.per_call
             except Exception as error:
                 if not is_out_of_memory(error) or self.per_call == 1:
                     raise
                 self.per_call = max(1, min(self.per_call, x.shape[0]) // 2)
                 log.info("out of memory: going on with %d samples in one model call", self.per_call)
-                comfy.model_management.soft_empty_cache()
+            else:
+                start += self.per_call
+                continue
+            # Out of the except block, which would keep the failed call's tensors alive.
+            comfy.model_management.soft_empty_cache()
         return torch.cat(parts).to(x)
 
 
