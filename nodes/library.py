@@ -6,6 +6,7 @@ import re
 import time
 from pathlib import Path
 
+from ..samplers.grid import shown
 from ..schedules import ArtSchedule, ScheduleError
 
 SUFFIX = ".safetensors"
@@ -14,7 +15,7 @@ MAX_COPIES = 999
 FORM = 'allowed: letters, digits, spaces and most signs, subfolders with "/", such as "portraits/my model"'
 # What one of the usual systems refuses in a file name, or reads as something else.
 FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]')
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)(\..*)?", re.IGNORECASE)
+DEVICES = re.compile(r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]|conin\$|conout\$) *(\..*)?", re.IGNORECASE)
 
 # storage.write_atomically's temporary file: it is there for milliseconds, unless the process was killed.
 LEFTOVER = re.compile(r"\..+" + re.escape(SUFFIX) + r"\.[a-z0-9_]{8}\.tmp")
@@ -30,7 +31,7 @@ def check_name(name: str) -> str:
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     text = text[: -len(SUFFIX)] if text.lower().endswith(SUFFIX) else text
     if not text:
-        raise ValueError(f"name is {name!r}; {FORM}")
+        raise ValueError(f"name is {shown(name)}; {FORM}")
     if len(text.encode("utf-8", "surrogatepass")) > MAX_NAME:
         raise ValueError(f"name is {len(text)} characters long; at most {MAX_NAME} bytes")
     for part in text.split("/"):

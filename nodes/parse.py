@@ -6,7 +6,8 @@ import json
 import math
 from typing import Any
 
-from ..samplers.segments import Level, Segment, check_level
+from ..samplers.grid import shown
+from ..samplers.segments import MAX_SEGMENTS, Level, Segment, check_level
 
 SEGMENT_FORM = 'one "N, K, t_min, t_max" per line, such as "3, 2, 0.06, 0.30", or a JSON list of such lists'
 LEVEL_FORM = 'a level is a sigma such as 0.06, a share of sampling such as "75%", or a node such as "#9"'
@@ -27,6 +28,8 @@ def parse_segments(text: str) -> tuple[tuple[int, int, Level, Level], ...]:
         rows = [(f"segments, line {number}", line.split(",")) for number, line in lines if line]
     if not rows:
         raise ValueError(f"segments is empty; allowed: {SEGMENT_FORM}")
+    if len(rows) > MAX_SEGMENTS:
+        raise ValueError(f"segments holds {len(rows)} restarts; at most {MAX_SEGMENTS}")
     return tuple(_segment(place, row) for place, row in rows)
 
 
@@ -38,6 +41,8 @@ def _json_rows(text: str) -> list[tuple[str, Any]]:
             f"segments is not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}); "
             f"allowed: {SEGMENT_FORM}"
         ) from None
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; thousands of brackets
+        raise ValueError(f"segments is JSON too long or too deep to read; allowed: {SEGMENT_FORM}") from None
     if rows and not any(isinstance(row, list) for row in rows):
         rows = [rows]  # one segment without the outer list
     return [(f"segments, entry {number}", row) for number, row in enumerate(rows, start=1)]
@@ -45,8 +50,8 @@ def _json_rows(text: str) -> list[tuple[str, Any]]:
 
 def _segment(place: str, row: Any) -> tuple[int, int, Level, Level]:
     if not isinstance(row, list) or len(row) != 4:
-        shown = ",".join(row) if isinstance(row, list) and all(isinstance(v, str) for v in row) else row
-        raise ValueError(f"{place}: {shown!r} is not four numbers; allowed: {SEGMENT_FORM}")
+        found = ",".join(row) if isinstance(row, list) and all(isinstance(v, str) for v in row) else row
+        raise ValueError(f"{place}: {shown(found)} is not four numbers; allowed: {SEGMENT_FORM}")
     nodes, repeats = _number(place, row[0]), _number(place, row[1])
     if not (nodes.is_integer() and repeats.is_integer()):
         raise ValueError(f"{place}: N and K must be whole numbers, not {nodes:g} and {repeats:g}")
@@ -63,7 +68,7 @@ def _level(place: str, value: Any) -> Level:
         try:
             return check_level(place, value)
         except ValueError:
-            raise ValueError(f"{place}: {value.strip()!r} is not a level; {LEVEL_FORM}") from None
+            raise ValueError(f"{place}: {shown(value.strip())} is not a level; {LEVEL_FORM}") from None
     return _number(place, value)
 
 
@@ -72,9 +77,9 @@ def _number(place: str, value: Any) -> float:
         if isinstance(value, bool):
             raise TypeError
         number = float(value)
-    except (TypeError, ValueError):
-        shown = value.strip() if isinstance(value, str) else value
-        raise ValueError(f"{place}: {shown!r} is not a number; allowed: {SEGMENT_FORM}") from None
+    except (TypeError, ValueError, OverflowError):  # the last for a whole number too large for a float
+        found = value.strip() if isinstance(value, str) else value
+        raise ValueError(f"{place}: {shown(found)} is not a number; allowed: {SEGMENT_FORM}") from None
     if not math.isfinite(number):
         raise ValueError(f"{place}: {number} is not a finite number; allowed: {SEGMENT_FORM}")
     return number
@@ -92,8 +97,8 @@ def parse_steps(text: str | int) -> tuple[int, ...]:
         raise ValueError(f"steps is empty; {allowed}")
     counts: list[int] = []
     for word in words:
-        if not word.isascii() or not word.isdigit() or not 1 <= int(word) <= MAX_STEPS:
-            raise ValueError(f"steps holds {word!r}; {allowed}")
+        if not word.isascii() or not word.isdigit() or len(word) > 9 or not 1 <= int(word) <= MAX_STEPS:
+            raise ValueError(f"steps holds {shown(word)}; {allowed}")
         if int(word) not in counts:
             counts.append(int(word))
     if len(counts) > MAX_STEP_COUNTS:

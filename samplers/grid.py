@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable
 
 import torch
@@ -42,28 +43,52 @@ def check_sigmas(sigmas: Tensor | Iterable[float], name: str = "sigmas") -> list
     return values
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 80
+_BRIEF.maxlong = 40
+
+
+def shown(value: object) -> str:
+    """repr(value) as an error text quotes it: the middle left out where it is long."""
+    if isinstance(value, int) and value.bit_length() > 10_000:  # Python itself refuses to write such a number
+        return f"a whole number of {value.bit_length()} bits"
+    return _BRIEF.repr(value)
+
+
 def check_choice(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raise ValueError naming the input, its value and what is allowed."""
     options = list(allowed)
     if value not in options:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(options)}")
+        raise ValueError(f"{name} is {shown(value)}; allowed: {', '.join(options)}")
 
 
 def check_range(name: str, value: float, low: float, high: float = math.inf) -> float:
     """Return value as float if low <= value <= high, else raise ValueError naming the input."""
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):  # no number, or a whole one too large for a float
+        number = math.nan
     if not low <= number <= high:  # NaN fails too
         upper = "" if high == math.inf else f" and <= {high:g}"
-        raise ValueError(f"{name} is {value}; it must be >= {low:g}{upper}")
+        raise ValueError(f"{name} is {_plain(value)}; it must be >= {low:g}{upper}")
     return number
 
 
 def check_count(name: str, value: int, low: int, high: int | None = None) -> int:
     """Return value as int if it is a whole number >= low (and <= high), else raise ValueError."""
-    if isinstance(value, bool) or int(value) != value or value < low or (high is not None and value > high):
+    try:
+        whole = not isinstance(value, bool) and int(value) == value
+    except (TypeError, ValueError, OverflowError):  # no number, NaN or infinite
+        whole = False
+    if not whole or value < low or (high is not None and value > high):
         upper = "" if high is None else f" and <= {high}"
-        raise ValueError(f"{name} is {value}; it must be a whole number >= {low}{upper}")
+        raise ValueError(f"{name} is {_plain(value)}; it must be a whole number >= {low}{upper}")
     return int(value)
+
+
+def _plain(value: object) -> str:
+    """A number as it is printed; anything long or strange as shown() has it."""
+    return str(value) if isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e40) else shown(value)
 
 
 def karras_ramp(nodes: int, start: float, end: float, rho: float = 7.0) -> list[float]:

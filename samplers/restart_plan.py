@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from .grid import karras_ramp
 from .noise_process import NoiseProcess
@@ -193,14 +197,18 @@ def fit_into(
         ValueError: not even one step without restarts fits.
     """
     steps = len(sigmas) - 1
-    changed = list(intervals)
     alone = _longest_main(budget, sigmas, [], process, cost, churn, 1)
     if not alone:
         least = cost(lay_out(resample(sigmas, 1), [], process))
         raise ValueError(f"budget is {budget} model calls; the shortest run with this solver needs {least}")
     fewest = math.ceil(alone * MAIN_SHARE)
-    while not (count := _longest_main(budget, sigmas, changed, process, cost, churn, fewest)):
-        changed = _smaller(changed)
+    shrinking = _Shrinking(intervals)
+
+    def longest(turns: int) -> int:
+        return _longest_main(budget, sigmas, shrinking.after(turns), process, cost, churn, fewest)
+
+    turns = bisect.bisect_left(range(shrinking.turns), True, key=lambda turns: longest(turns) > 0)
+    changed, count = shrinking.after(turns), longest(turns)
     notes = []
     if count < steps:
         notes.append(f"the main run is shortened from {steps} to {count} steps to stay within {budget} model calls")
@@ -226,16 +234,43 @@ def _longest_main(
     return 0
 
 
-def _smaller(intervals: list[Interval]) -> list[Interval]:
-    """One turn of the screw of fit_into."""
-    most = max(intervals, key=lambda v: v.repeats)
-    if most.repeats > 1:
-        return [replace(v, repeats=v.repeats - 1) if v is most else v for v in intervals]
-    widest = max(intervals, key=lambda v: v.nodes)
-    if widest.nodes > FEWEST_LEVELS:
-        return [replace(v, nodes=v.nodes - 1) if v is widest else v for v in intervals]
-    highest = max(intervals, key=lambda v: v.low)
-    return [v for v in intervals if v is not highest]
+class _Shrinking:
+    """The turns of the screw of fit_into, all counted out beforehand: there can be many, and each costs a layout."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        self.intervals = intervals
+        repeats = _lowered([v.repeats for v in intervals], 1)
+        nodes = _lowered([v.nodes for v in intervals], FEWEST_LEVELS)
+        left_out = sorted(range(len(intervals)), key=lambda i: -intervals[i].low)
+        self.parts = [np.array(part, dtype=np.int64) for part in (repeats, nodes, left_out)]
+        self.turns = sum(len(part) for part in self.parts)
+
+    def after(self, turns: int) -> list[Interval]:
+        """The restarts after so many turns."""
+        lowered = []
+        for part in self.parts:
+            lowered.append(np.bincount(part[: max(turns, 0)], minlength=len(self.intervals)))
+            turns -= len(part)
+        return [
+            replace(v, repeats=v.repeats - int(r), nodes=v.nodes - int(n))
+            for v, r, n, out in zip(self.intervals, *lowered, strict=True)
+            if not out
+        ]
+
+
+def _lowered(values: Sequence[int], least: int) -> list[int]:
+    """Which value is lowered by 1, time after time: always the largest (the first of several), none below `least`."""
+    heap = [(-value, i) for i, value in enumerate(values) if value > least]
+    heapq.heapify(heap)
+    order = []
+    while heap:
+        value, i = heap[0]
+        order.append(i)
+        if value + 1 < -least:
+            heapq.heapreplace(heap, (value + 1, i))
+        else:
+            heapq.heappop(heap)
+    return order
 
 
 def _say_changes(before: Iterable[Interval], after: Iterable[Interval], budget: int) -> list[str]:

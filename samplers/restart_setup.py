@@ -11,7 +11,7 @@ from .grid import check_choice, check_count, check_range
 from .noise_process import NoiseProcess
 from .restart_plan import LARGEST_CHURN, Churn, Cost, Piece, Plan, fit_into, keep_inside, lay_out
 from .restart_presets import PRESETS, Preset, auto_extra_steps, resolve_preset
-from .segments import Level, Segment, resolve_segments
+from .segments import Level, Segment, check_segments, resolve_segments
 from .solver_probe import call_counter, calls_per_step, check_deterministic
 from .solvers import Solver, resolve_solver
 
@@ -36,8 +36,7 @@ class Request:
         if isinstance(self.segments, str):
             check_choice("segments (a preset's name)", self.segments, PRESETS)
         else:
-            for index, values in enumerate(self.segments):
-                Segment.of(values, index)
+            check_segments(self.segments)
         if isinstance(self.budget, str):
             check_choice("budget", self.budget, BUDGETS)
         else:

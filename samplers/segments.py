@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from .grid import check_count, check_range
+from .grid import check_count, check_range, shown
 from .noise_process import NoiseProcess
 
 Level = float | str
+MAX_SEGMENTS = 100
+MAX_RESTART_STEPS = 1_000_000  # of all restarts of a run together: what the largest single one makes
 
 LEVEL_FORMS = 'a sigma such as 0.06, a share of sampling such as "75%", or a node such as "#9"'
 _PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%")
-_NODE = re.compile(r"#\s*(\d+)")
+_NODE = re.compile(r"#\s*(\d{1,9})")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Segment:
             values = (values.nodes, values.repeats, values.t_min, values.t_max)
         name = f"segments[{index}]"
         if isinstance(values, str) or not isinstance(values, Sequence) or len(values) != 4:
-            raise ValueError(f"{name} is {values!r}; it must be (N_restart, K, t_min, t_max)")
+            raise ValueError(f"{name} is {shown(values)}; it must be (N_restart, K, t_min, t_max)")
         nodes = check_count(f"{name} N_restart", values[0], 2, 1000)  # type: ignore[arg-type]
         repeats = check_count(f"{name} K", values[1], 1, 1000)  # type: ignore[arg-type]
         t_min = check_level(f"{name} t_min", values[2])
@@ -58,6 +60,16 @@ class Segment:
         if not _may_be_below(t_min, t_max):
             raise ValueError(f"{name} has t_min {_show(t_min)} and t_max {_show(t_max)}; it must be 0 < t_min < t_max")
         return cls(nodes, repeats, t_min, t_max)
+
+
+def check_segments(segments: Iterable[Segment | Sequence[Level]]) -> None:
+    """Segment.of for each; ValueError also where they are more, or make more steps, than any run is planned for."""
+    checked = [Segment.of(values, index) for index, values in enumerate(segments)]
+    if len(checked) > MAX_SEGMENTS:
+        raise ValueError(f"segments holds {len(checked)} restarts; at most {MAX_SEGMENTS}")
+    steps = sum(segment.repeats * (segment.nodes - 1) for segment in checked)
+    if steps > MAX_RESTART_STEPS:
+        raise ValueError(f"segments make {steps} restart steps, sum of K (N - 1); at most {MAX_RESTART_STEPS}")
 
 
 @dataclass(frozen=True)
@@ -83,14 +95,14 @@ def check_level(name: str, value: Level) -> Level:
     if found := _PERCENT.fullmatch(text):
         share = float(found[1])
         if not 0 <= share <= 100:
-            raise ValueError(f"{name} is {value!r}; a share of sampling is 0% to 100%")
+            raise ValueError(f"{name} is {shown(value)}; a share of sampling is 0% to 100%")
         return f"{share:g}%"
     if found := _NODE.fullmatch(text):
         return f"#{int(found[1])}"
     try:
         return check_range(name, float(text), 0.0, 1e6)
     except ValueError:
-        raise ValueError(f"{name} is {value!r}; it must be {LEVEL_FORMS}") from None
+        raise ValueError(f"{name} is {shown(value)}; it must be {LEVEL_FORMS}") from None
 
 
 def level_at(sigmas: Sequence[float], share: float) -> float:
@@ -172,7 +184,7 @@ def _sigma(name: str, level: Level, sigmas: Sequence[float], process: NoiseProce
         return level_at(sigmas, float(level[:-1]) / 100)
     node = int(level[1:])
     if node >= len(sigmas):
-        raise ValueError(f"{name} is {level!r}, but this run has nodes #0 to #{len(sigmas) - 1}")
+        raise ValueError(f"{name} is {shown(level)}, but this run has nodes #0 to #{len(sigmas) - 1}")
     return sigmas[node]
 
 

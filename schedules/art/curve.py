@@ -14,13 +14,15 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from ...samplers.grid import check_count
+from ...samplers.grid import check_count, shown
 from ..edm import denoise_total
 from . import storage
 from .storage import VERSION, ScheduleError
 
 MAX_KNOTS = 160  # over all step counts; keeps the text under 2 kB
 PROCESSES = ("ve", "flow")
+SIGMA_RANGE = (1e-9, 1e9)  # far beyond any model's, and well inside what float32 tells apart
+MAX_LABEL, MAX_NAME = 64, 80  # characters of solver and fingerprint; of the model's name, the rest is cut off
 
 
 @dataclass(frozen=True)
@@ -57,25 +59,28 @@ class ArtSchedule:
         low, high = _number("sigma_min", self.sigma_min), _number("sigma_max", self.sigma_max)
         if not 0 < low < high:
             raise ScheduleError(f"schedule bounds are {low:g} .. {high:g}; it must be 0 < sigma_min < sigma_max")
+        _check_range("bounds", high, low)
         rounded = {
             "sigma_min": low,
             "sigma_max": high,
             "curves": _check_curves(self.curves, high),
             "cfg": None if self.cfg is None else _number("cfg", self.cfg),
+            "model_name": None if self.model_name is None else self.model_name[:MAX_NAME],
         }
         for name, value in rounded.items():
             object.__setattr__(self, name, value)
 
     def _check_labels(self) -> None:
         if self.version != VERSION:
-            raise ScheduleError(f"schedule version is {self.version!r}; this pack reads version {VERSION}")
+            raise ScheduleError(f"schedule version is {shown(self.version)}; this pack reads version {VERSION}")
         if self.process not in PROCESSES:
-            raise ScheduleError(f"schedule process is {self.process!r}; allowed: {', '.join(PROCESSES)}")
-        if not isinstance(self.solver, str) or not 0 < len(self.solver) <= 64:
-            raise ScheduleError(f"schedule solver is {self.solver!r}; it must be a solver's name")
-        for name, text in (("model", self.model), ("model name", self.model_name)):
-            if text is not None and not isinstance(text, str):
-                raise ScheduleError(f"schedule {name} is {text!r}; it must be text")
+            raise ScheduleError(f"schedule process is {shown(self.process)}; allowed: {', '.join(PROCESSES)}")
+        if not _is_label(self.solver) or not 0 < len(self.solver) <= MAX_LABEL:
+            raise ScheduleError(f"schedule solver is {shown(self.solver)}; it must be a solver's name")
+        if self.model is not None and (not _is_label(self.model) or len(self.model) > MAX_LABEL):
+            raise ScheduleError(f"schedule model is {shown(self.model)}; it must be a fingerprint, short plain text")
+        if self.model_name is not None and not _is_label(self.model_name):
+            raise ScheduleError(f"schedule model name is {shown(self.model_name)}; it must be plain text")
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -101,14 +106,24 @@ class ArtSchedule:
         return torch.tensor([*levels, 0.0][-(steps + 1) :], dtype=torch.float32)
 
     def sigmas_for(self, steps: int, denoise: float, sigma_min: float, sigma_max: float) -> Tensor:
-        """The schedule with its bounds mapped (straight in log sigma) to another model's, e.g. another shift."""
+        """The schedule with its bounds mapped (straight in log sigma) to another model's, e.g. another shift.
+
+        Raises:
+            ScheduleError: its bounds are too close, or its knots too far outside them, to be mapped there.
+        """
         grid = self.sigmas(steps, denoise)
         old, new = math.log(self.sigma_max / self.sigma_min), math.log(sigma_max / sigma_min)
         if math.isclose(self.sigma_max, sigma_max, rel_tol=1e-4) and math.isclose(old, new, rel_tol=1e-4):
             return grid
         levels = grid[:-1].double()
         levels = sigma_min * (levels / self.sigma_min) ** (new / old)
-        return torch.cat([levels, levels.new_zeros(1)]).float()
+        mapped = torch.cat([levels, levels.new_zeros(1)]).float()
+        if not (mapped.isfinite().all() and (mapped.diff() < 0).all()):
+            raise ScheduleError(
+                f"this schedule for sigmas {self.sigma_min:g} .. {self.sigma_max:g} cannot be mapped to a model with "
+                f"{sigma_min:g} .. {sigma_max:g}; learn a new one"
+            )
+        return mapped
 
     def _levels(self, steps: int) -> list[float]:
         """Descending non-zero sigmas, one a step."""
@@ -235,14 +250,28 @@ def _check_curves(given: Any, sigma_max: float) -> tuple[tuple[int, tuple[float,
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ScheduleError(f"schedule {name} is {value!r}; it must be a finite number")
-    return float(f"{float(value):.7g}")
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise OverflowError
+        return float(f"{float(value):.7g}")
+    except OverflowError:  # also of a whole number too large for a float
+        raise ScheduleError(f"schedule {name} is {shown(value)}; it must be a finite number") from None
+
+
+def _check_range(name: str, largest: float, smallest: float) -> None:
+    low, high = SIGMA_RANGE
+    if not low <= smallest <= largest <= high:
+        raise ScheduleError(f"schedule {name} are {smallest:g} .. {largest:g}; allowed: {low:g} .. {high:g}")
+
+
+def _is_label(text: Any) -> bool:
+    """Plain text: no line breaks, no codes that a terminal or a log would obey."""
+    return isinstance(text, str) and text.isprintable()
 
 
 def _steps(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
-        raise ScheduleError(f"schedule step count is {value!r}; it must be a whole number from 1 to 10000")
+        raise ScheduleError(f"schedule step count is {shown(value)}; it must be a whole number from 1 to 10000")
     return value
 
 
@@ -250,4 +279,7 @@ def _knots(values: Iterable[Any]) -> tuple[float, ...]:
     knots = tuple(_number("sigma", v) for v in values)
     if not knots or knots[-1] <= 0 or any(a <= b for a, b in pairwise(knots)):
         raise ScheduleError("schedule sigmas must be positive and strictly descending")
+    _check_range("sigmas", knots[0], knots[-1])
+    if (np.diff(np.asarray(knots, dtype=np.float32)) >= 0).any():  # what a sampler gets
+        raise ScheduleError("schedule sigmas must be strictly descending, as float32 too")
     return knots

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,7 @@ def to_text(schedule: ArtSchedule) -> str:
         "bounds": [schedule.sigma_min, schedule.sigma_max],
         "cfg": schedule.cfg,
         "model": schedule.model,
-        "name": None if schedule.model_name is None else schedule.model_name[:80],
+        "name": schedule.model_name,
         "curves": {str(steps): knots for steps, knots in schedule.curves},
     }
     return json.dumps({k: v for k, v in body.items() if v is not None}, separators=(",", ":"))
@@ -64,7 +66,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
     source = f"schedule file {Path(path).name!r}"
-    size = os.path.getsize(path)
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a folder; a pipe or a device would keep a reader waiting for ever
+        raise ScheduleError(f"{source} is not a file")
+    size = status.st_size
     if size > MAX_FILE_BYTES:
         raise ScheduleError(f"{source} has {size} bytes; a schedule has at most {MAX_FILE_BYTES}")
     try:
@@ -92,7 +97,7 @@ def _with_counts(report: dict[str, Any]) -> dict[str, Any]:
     """JSON has only text keys; tables by step count get their whole numbers back."""
     for table in ("chosen", "pilot", "pilot_trajectories", "predicted", "start", "equivalent"):
         if isinstance(report.get(table), dict):
-            report[table] = {int(k) if k.isdecimal() else k: v for k, v in report[table].items()}
+            report[table] = {int(k) if k.isdecimal() and len(k) < 6 else k: v for k, v in report[table].items()}
     return report
 
 
@@ -154,10 +159,15 @@ def _rename_to_new(temporary: str, path: Path) -> None:
 
 def _parse_json(text: str, source: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ScheduleError(f"{source} is not valid JSON ({error})") from None
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)  # such as 1e999
+
+
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number a schedule may hold")
+    raise ValueError(f"{name[:20]} is not a number a schedule may hold")
