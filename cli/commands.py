@@ -68,7 +68,13 @@ def fit(arguments: Namespace) -> int:
     page = sys.stderr if arguments.text else sys.stdout
     print(pilot_text(schedule.report), file=page)
     if path is not None:
-        schedule.save(path)
+        try:
+            schedule.save(path)
+        except OSError:  # a full disk, say: what was learned is not lost
+            if not arguments.text:
+                print("It could not be saved. The schedule as text, to paste into an ART Scheduler:", file=sys.stderr)
+            print(schedule.to_text())
+            raise
         print(f"Saved: {path}", file=page)
     if arguments.text:
         print(schedule.to_text())

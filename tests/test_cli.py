@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -181,6 +182,25 @@ def test_ctrl_c_during_a_fit_leaves_no_file(capsys, tmp_path, monkeypatch):
     code, out, err = said(capsys, [*FIT, "--out", tmp_path / "a.safetensors"])
     assert (code, out) == (130, "")
     assert "stopped; no schedule was written" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_learned_is_not_lost_when_the_disk_is_full(capsys, tmp_path, monkeypatch, schedule_file):
+    """Its text is printed, so that a fit of hours is not for nothing."""
+    learned = ArtSchedule.load(schedule_file)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commands, "fit_checkpoint", lambda *_, **__: learned)
+    monkeypatch.setattr(os, "fsync", full)
+    for asked in ([], ["--text"]):
+        code, out, err = said(capsys, [*FIT, "--out", tmp_path / "a.safetensors", *asked])
+        assert code == 1
+        assert "No space left on device" in err
+        assert ("The schedule as text" in err) == (not asked)
+        assert ArtSchedule.from_text(out.splitlines()[-1]) == learned
+        assert len([line for line in out.splitlines() if line.startswith("{")]) == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -57,12 +57,15 @@ class Room:
         pooled = torch.zeros(1, 2048)
         pooled[0, 3] = 1.0
         condition = [[torch.zeros(1, 77, 4096), {"pooled_output": pooled}]]
-        low, high = self.host.bounds_of(self.host.model_sampling_of(model))
+        sampling = self.host.model_sampling_of(model)
+        low, high = self.host.bounds_of(sampling)
+        stock = {name: self.host.named_schedule(sampling, name) for name in ("simple", "beta")}
 
         def job(denoiser: Any, noise: Any, extra_args: Any) -> Any:
             return self.fitting.fit_schedule(
-                denoiser, noise, sigma_min=low, sigma_max=high, extra_args=extra_args, callback=callback, **FIT
-            )
+                denoiser, noise, sigma_min=low, sigma_max=high, extra_args=extra_args, callback=callback,
+                baselines=stock, **FIT,
+            )  # fmt: skip
 
         with torch.inference_mode():
             guider = self.host.cfg_guider(model, condition, condition, 1.0)
