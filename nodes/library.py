@@ -40,7 +40,7 @@ def check_name(name: str) -> str:
             or FORBIDDEN.search(part) or DEVICES.fullmatch(part) or not part.isprintable()
         )  # fmt: skip
         if bad:
-            raise ValueError(f"name is {name!r}, and {part!r} cannot be part of a file name; {FORM}")
+            raise ValueError(f"name is {shown(name)}, and {shown(part)} cannot be part of a file name; {FORM}")
     return text
 
 
@@ -67,7 +67,7 @@ def save_named(schedule: ArtSchedule, folder: Path, name: str, *, overwrite: boo
                 return given
             continue
         return given
-    raise ValueError(f"name is {name!r}, and so are {MAX_COPIES} files; choose another or let it overwrite")
+    raise ValueError(f"name is {shown(name)}, and so are {MAX_COPIES} files; choose another or let it overwrite")
 
 
 def sweep(folder: Path) -> list[Path]:

@@ -43,16 +43,23 @@ def check_sigmas(sigmas: Tensor | Iterable[float], name: str = "sigmas") -> list
     return values
 
 
-_BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxother = 80
-_BRIEF.maxlong = 40
+class _Brief(reprlib.Repr):
+    """repr with the middle of what is long left out, at every depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > 10_000:  # Python itself refuses to write such a number
+            return f"a whole number of {x.bit_length()} bits"
+        return super().repr_int(x, level)
 
 
 def shown(value: object) -> str:
-    """repr(value) as an error text quotes it: the middle left out where it is long."""
-    if isinstance(value, int) and value.bit_length() > 10_000:  # Python itself refuses to write such a number
-        return f"a whole number of {value.bit_length()} bits"
-    return _BRIEF.repr(value)
+    """repr(value) as an error text quotes it: at most some 120 characters, the middle left out where it is long."""
+    text = _Brief().repr(value)
+    return text if len(text) <= 120 else f"{text[:60]}...{text[-57:]}"
 
 
 def check_choice(name: str, value: object, allowed: Iterable[str]) -> None:

@@ -69,6 +69,8 @@ def test_long_values_are_quoted_with_their_middle_left_out() -> None:
     assert shown("euler") == "'euler'"
     assert shown(0.3) == "0.3"
     assert len(shown("x" * 10_000)) < 100
+    assert len(shown([{"a": ["x" * 50] * 6, "b": list(range(99))}] * 6)) <= 120
+    assert shown([10**5000]) == "[a whole number of 16610 bits]"
     assert shown(10**5000) == "a whole number of 16610 bits"
 
 
