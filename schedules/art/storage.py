@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             metadata = file.metadata() or {}
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError) as error:
-        raise ScheduleError(f"{source} is not a readable safetensors file ({error})") from None
+        raise ScheduleError(f"{source} is not a readable safetensors file ({str(error)[:200]})") from None
     if "schedule" not in metadata:
         raise ScheduleError(f"{source} is a safetensors file, but not an ART schedule")
     fields = _fields(_parse_json(metadata["schedule"], source), source)
@@ -161,7 +161,7 @@ def _parse_json(text: str, source: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise ScheduleError(f"{source} is not valid JSON ({error})") from None
+        raise ScheduleError(f"{source} is not valid JSON ({str(error)[:200]})") from None
 
 
 def _finite(text: str) -> float:

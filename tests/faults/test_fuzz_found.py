@@ -161,6 +161,14 @@ def test_a_long_model_name_is_cut_at_once() -> None:
     assert ArtSchedule.from_text(named.to_text()) == named
 
 
+def test_what_safetensors_says_is_quoted_briefly(tmp_path: Path) -> None:
+    header = json.dumps({"x" * 50_000: {"dtype": "F64", "shape": [9], "data_offsets": [8, 0]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ScheduleError, match="not a readable safetensors file") as caught:
+        ArtSchedule.load(tmp_path / "x.safetensors")
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.timeout(30)
 def test_a_pipe_in_the_folder_does_not_hang(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.safetensors"

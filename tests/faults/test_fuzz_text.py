@@ -74,7 +74,13 @@ rows = st.lists(row, min_size=1, max_size=6).map("\n".join)
 scalars = st.none() | st.booleans() | st.integers() | st.integers(10**300, 10**310) | st.floats() | st.sampled_from(
     NUMBERS + LEVELS) | st.text(max_size=6)  # fmt: skip
 trees = st.recursive(scalars, lambda t: st.lists(t, max_size=5) | st.dictionaries(st.text(max_size=4), t, max_size=3))
-as_json = st.lists(st.lists(scalars, min_size=3, max_size=5), max_size=5).map(json.dumps) | trees.map(json.dumps)
+sound = st.tuples(
+    st.integers(1, 12), st.integers(0, 5) | st.just(2.0), level | st.floats(0.03, 1.0), level | st.floats(0.5, 20.0)
+)
+sound_json = st.lists(sound.map(list), min_size=1, max_size=5).map(json.dumps)
+as_json = (
+    sound_json | st.lists(st.lists(scalars, min_size=3, max_size=5), max_size=5).map(json.dumps) | trees.map(json.dumps)
+)
 
 GRID = edm_sigmas(20, 0.03, 14.6).tolist()
 FLOW_GRID = edm_sigmas(20, 0.03, 0.98, flow=True).tolist()
