@@ -1,6 +1,6 @@
 """Forks children that save a schedule, or fit one and save it, kills each with SIGKILL and looks at what is left.
 
-python kill_campaign.py save|fit|points <folder> <children> <seed>      prints one line of JSON
+python kill_campaign.py <folder> <seed> save=50 fit=50 points=9      prints one line of JSON
 A process of its own, without threads: forking is safe here, and importing torch is paid for once.
 """
 
@@ -127,6 +127,7 @@ def look(folder: Path, known: list[ArtSchedule]) -> dict[str, int]:
 
 
 def campaign(kind: str, folder: Path, children: int, seed: int) -> dict[str, int]:
+    folder = folder / kind
     folder.mkdir(parents=True, exist_ok=True)
     rng, known = random.Random(seed), [schedule(top) for top in TOPS]
     found = {"kills": 0, "ended": 0, "broken": 0, "left": 0, "next_failed": 0, "whole": 0}
@@ -164,4 +165,6 @@ def campaign(kind: str, folder: Path, children: int, seed: int) -> dict[str, int
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print("CAMPAIGN " + json.dumps(campaign(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+    asked = dict(word.split("=") for word in sys.argv[3:])
+    found = {kind: campaign(kind, Path(sys.argv[1]), int(count), int(sys.argv[2])) for kind, count in asked.items()}
+    print("CAMPAIGN " + json.dumps(found))

@@ -144,7 +144,8 @@ def out_of_memory(room: Room, name: str, most: int) -> dict[str, Any]:
     expected = room.work(name)(failing_sampling(room.model, note))
     chances = [at for at, size in enumerate(sizes, 1) if size > unit]
     tried, worst = 0, 0.0
-    for at in chances[:: max(1, len(chances) // most)]:
+    share = min(most, len(chances))
+    for at in (chances[(2 * k + 1) * len(chances) // (2 * share)] for k in range(share)):
 
         def fail(number: int, x: torch.Tensor, at: int = at) -> torch.Tensor:
             if number == at:

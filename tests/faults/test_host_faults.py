@@ -17,7 +17,7 @@ from locate import find_python
 from workspace import PACK, copy_pack, link_checkpoints
 
 PROBE = Path(__file__).with_name("probe_faults.py")
-CANCELS, OUT_OF_MEMORY = figures.inputs(50, 2), figures.inputs(60, 2)
+CANCELS, OUT_OF_MEMORY = figures.inputs(50, 2), figures.inputs(60, 1)
 JOBS = ("restart", "randomized_midpoint", "parallel_midpoint", "fit")
 
 every_job = pytest.mark.parametrize("job", JOBS)
@@ -29,8 +29,8 @@ def probed(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     base = tmp_path_factory.mktemp("host-faults")
     copy_pack(base / PACK)
     link_checkpoints(base / "checkpoints")
-    campaign = [sys.executable, str(PROBE.with_name("kill_campaign.py")), "points", str(base / "art_schedules")]
-    subprocess.run([*campaign, str(len(POINTS)), "1"], capture_output=True, check=True, timeout=120)
+    campaign = [sys.executable, str(PROBE.with_name("kill_campaign.py")), str(base / "art_schedules"), "1"]
+    subprocess.run([*campaign, f"points={len(POINTS)}"], capture_output=True, check=True, timeout=120)
     command = [str(find_python(fault_checkout)), str(PROBE), str(fault_checkout), str(base), str(base / "checkpoints")]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(
@@ -86,7 +86,7 @@ def test_a_model_that_returns_nan_or_inf_is_named_with_its_sigma(probed: dict[st
 
 def test_after_killed_saves_whole_schedules_are_listed_and_nothing_else(probed: dict[str, Any]) -> None:
     found = probed["files"]
-    assert set(found["listed"]) <= {"art/group/over", "art/point"}
+    assert set(found["listed"]) <= {"art/points/group/over", "art/points/point"}
     assert found["listed"]
     assert set(found["load"]) == {"ArtSchedule"}
     assert all(name.endswith(".tmp") for name in found["left"])

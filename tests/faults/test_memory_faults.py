@@ -79,7 +79,7 @@ def test_parallel_midpoint_out_of_memory_at_each_call(name: str, lasting: bool) 
 
 
 def fitted(model: Bent, method: str) -> tuple[object, dict[str, object]]:
-    noise = torch.randn(8, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(4, 4, 5, 5, generator=torch.Generator().manual_seed(0))
     schedule = fit_schedule(model, noise, sigma_min=0.03, sigma_max=10.0, steps=(5,), method=method, solver="heun")
     report = {key: value for key, value in schedule.report.items() if "seconds" not in key}
     return schedule, report
