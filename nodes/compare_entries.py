@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..samplers.grid import check_sigmas
+from ..samplers.grid import check_sigmas, shown
 from ..samplers.solvers import available_solvers
 from ..schedules import ArtSchedule
 from ..schedules.art.compare import Entry
@@ -51,7 +51,7 @@ def _solvers(text: str) -> list[str]:
     for place, name in found:
         if name not in available_solvers():
             raise ValueError(
-                f"{place}: {name!r} cannot be compared: only samplers that add no noise of their own and make the "
+                f"{place}: {shown(name)} cannot be compared: only samplers that add no noise of their own and make the "
                 f"steps they are given have one exact answer; allowed: {allowed}"
             )
     return [name for _, name in found]

@@ -22,6 +22,7 @@ from .fit_watch import image_tensor
 from .nodes_schedules import CATEGORY
 from .parse import parse_steps
 from .schema import ArtSchedule, build
+from .sockets import check_optional_sockets, check_sockets
 
 NO_VAE = "pictures needs a VAE: plug one into the vae input of Compare Schedules"
 
@@ -61,6 +62,8 @@ class CompareSchedules(io.ComfyNode):
         vae: Any = None, trajectories: int = 4, reference_steps: int = 64,
     ) -> io.NodeOutput:  # fmt: skip
         began = time.monotonic()
+        check_sockets(model=model, positive=positive, negative=negative, latent_image=latent_image)
+        check_optional_sockets(schedule=schedule, sigmas=sigmas, vae=vae)
         counts = parse_steps(steps)
         check_count("trajectories", trajectories, 1)
         check_count("reference_steps", reference_steps, MIN_REFERENCE_NODES)

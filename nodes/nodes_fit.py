@@ -18,6 +18,7 @@ from .nodes_schedules import CATEGORY
 from .parse import parse_steps
 from .report import report_text
 from .schema import build
+from .sockets import check_sockets
 
 ALIASES = ["learn schedule", "fit schedule", "art schedule", "optimize sigmas", "train scheduler"]
 DIRECT = METHODS[0]  # what a workflow without a method input was made with
@@ -28,6 +29,7 @@ def learn(
     steps: str, trajectories: int, method: str, free_start: bool, cls: type[io.ComfyNode],
 ) -> io.NodeOutput:  # fmt: skip
     """Fit on what guider() samples with (asked for only once the other inputs are checked); both nodes' result."""
+    check_sockets(latent_image=latent_image)
     counts = parse_steps(steps)
     resolve_solver(solver)
     sampling = host.model_sampling_of(model)
@@ -81,6 +83,7 @@ class FitARTSchedule(io.ComfyNode):
         cls, model: Any, positive: Any, negative: Any, cfg: float, latent_image: dict[str, Any], seed: int,
         solver: str, steps: str, trajectories: int = 24, method: str = DIRECT, free_start: bool = True,
     ) -> io.NodeOutput:  # fmt: skip
+        check_sockets(model=model, positive=positive, negative=negative)
         return learn(
             lambda: host.cfg_guider(model, positive, negative, cfg), model, float(cfg), latent_image, seed, solver,
             steps, trajectories, method, free_start, cls,

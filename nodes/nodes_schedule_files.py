@@ -9,6 +9,7 @@ from . import host
 from .library import check_name
 from .nodes_schedules import CATEGORY
 from .schema import ArtSchedule, build
+from .sockets import check_sockets
 
 KEEP, OVERWRITE = "keep both", "overwrite"
 
@@ -48,6 +49,7 @@ class SaveARTSchedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, schedule: Schedule, name: str, if_exists: str = KEEP) -> io.NodeOutput:
+        check_sockets(schedule=schedule)
         check_name(name)
         given, path = host.save_schedule(schedule, name, overwrite=if_exists == OVERWRITE)
         scheduler = f"{host.PREFIX}{given}"

@@ -13,6 +13,7 @@ from ..schedules import ScheduleError, edm_sigmas
 from . import host
 from .parse import check_share, check_steps
 from .schema import ArtSchedule, build
+from .sockets import check_optional_sockets, check_sockets
 
 CATEGORY = host.category_of("KarrasScheduler", "sampling/custom_sampling/schedulers")
 STEPS_TIP = "How many steps the sampler takes."
@@ -67,6 +68,7 @@ class EDMScheduler(io.ComfyNode):
         sigma_min: float = 0.0,
         sigma_max: float = 0.0,
     ) -> io.NodeOutput:
+        check_sockets(model=model)
         check_steps(steps)
         if check_share("denoise", denoise) == 0.0:
             return io.NodeOutput(torch.zeros(0))
@@ -130,6 +132,8 @@ class ARTScheduler(io.ComfyNode):
         cls, model: Any, steps: int, denoise: float, schedule_text: str = "", schedule: Schedule | None = None,
         sampler: Any = None, cfg: float = 0.0,
     ) -> io.NodeOutput:  # fmt: skip
+        check_sockets(model=model)
+        check_optional_sockets(schedule=schedule)
         check_steps(steps)
         check_share("denoise", denoise)
         if schedule is None:

@@ -12,6 +12,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from ...samplers.grid import shown
 from ...samplers.noise_process import NoiseProcess
 from ...samplers.registry import SAMPLERS
 from ..fingerprint import fingerprint_weights
@@ -78,7 +79,7 @@ def named_schedule(model_sampling: Any, name: str) -> Callable[[int], Tensor]:
     """
     known = comfy.samplers.SCHEDULER_HANDLERS
     if name not in known:
-        raise ValueError(f"{name!r} is not a scheduler of this ComfyUI; allowed: {', '.join(known)}")
+        raise ValueError(f"{shown(name)} is not a scheduler of this ComfyUI; allowed: {', '.join(known)}")
     return _schedule(model_sampling, name)
 
 
