@@ -20,6 +20,7 @@ READY = "() => window.app?.graph && window.app.vueAppReady"
 # The editor's own: it asks for files that a new user does not have, and its start page looks for a model on the net.
 NOT_OURS = (
     "accessed before initialization", "for graph that was never set up", "Content Security Policy", "huggingface.co",
+    "Comfy.AudioWidget",  # 0.8.0: after undo, where a node of the run was served from the cache
 )  # fmt: skip
 SECONDS = 30
 EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4, "last_node_id": 0, "last_link_id": 0}

@@ -7,25 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from embed_steps import ART, FIT, SAMPLER, choose_entry, direct_fit, has_menu, text_of
 
 from restart_art.schedules import ArtSchedule
 
 from editor_page import EMPTY, Editor
-from graph import load_workflow
-from locate import REPOSITORY
-
-LEARN = REPOSITORY / "workflows" / "RestART - learn a schedule and sample.json"
-ART, FIT, SAMPLER = "RestART_ARTScheduler", "RestART_FitARTSchedule", "SamplerCustom"
-ENTRY = "Embed schedule in workflow"
-
-
-def direct_fit() -> dict[str, Any]:
-    """The shipped workflow with the shortest fit; the same for both styles, so that it is learned once."""
-    workflow = load_workflow(LEARN)
-    for node in workflow["nodes"]:
-        if node["type"] == FIT:
-            node["widgets_values"] = [1.0, 0, "euler", "6", 4, "direct", False]
-    return workflow
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +20,6 @@ def fitted(editor: Editor) -> Iterator[Editor]:
     editor.start()
     editor.wait()
     return editor
-
-
-def text_of(editor: Editor) -> str:
-    """What the one ART Scheduler of the graph holds."""
-    (node,) = editor.of_type(ART)
-    values = [value for value in node["widgets_values"] if isinstance(value, str)]
-    return values[0]
-
-
-def choose_entry(editor: Editor, node_type: str, button: bool = False) -> None:
-    """Our entry in the node's menu, opened as a user does; or our button above the selected node."""
-    (node,) = editor.of_type(node_type)
-    editor.show(node["id"])
-    if button:
-        editor.picture("button")
-        # Not a mouse click: older front ends may float the buttons beyond the edge of a small window.
-        editor.page.locator("button:has(.pi-bookmark)").first.evaluate("button => button.click()")
-    else:
-        x, y = editor.title_of(node["id"])
-        editor.page.mouse.click(x, y, button="right")
-        editor.picture("menu")
-        editor.page.get_by_text(ENTRY, exact=True).first.click()
-    editor.page.wait_for_timeout(500)
-
-
-def has_menu(editor: Editor) -> bool:
-    """Nodes 2.0 of the oldest supported version shows nothing of an extension in its menu; the button it does show."""
-    version = editor.server.get("/system_stats")["system"]["comfyui_version"]
-    return editor.style == "classic" or tuple(int(part) for part in version.split(".")[:2]) > (0, 8)
 
 
 def test_embed_writes_the_text(fitted: Editor) -> None:

@@ -44,13 +44,16 @@ async function scheduleIn(file) {
   }
 }
 
-/** Run a change of the graph as one step of undo. */
-function change(graph, make) {
-  graph.beforeChange();
+/** Run a change of the graph as one step of undo, apart from what the user did before it. */
+function change(make) {
+  // The editor's history listens to these two of the canvas; the graph's own beforeChange does not reach it.
+  app.canvas.emitBeforeChange();
+  app.canvas.emitAfterChange(); // what is not recorded yet becomes a step of its own
+  app.canvas.emitBeforeChange();
   try {
     return make();
   } finally {
-    graph.afterChange();
+    app.canvas.emitAfterChange();
     app.canvas.setDirty(true, true);
   }
 }
@@ -121,7 +124,7 @@ function embed(source) {
   }
   const selected = Object.values(app.canvas.selected_nodes ?? {}).filter((node) => node.type === ART);
   const plugged = reached(source);
-  change(source.graph, () => {
+  change(() => {
     const targets = plugged.length ? plugged : selected;
     for (const node of targets) write(node, text);
     if (!targets.length) targets.push(replaceSigmas(source, text));
@@ -135,7 +138,7 @@ function place(text, onto) {
   const selected = Object.values(app.canvas.selected_nodes ?? {}).filter((node) => node.type === ART);
   const target = onto ?? (selected.length === 1 ? selected[0] : null);
   const graph = app.canvas.graph;
-  change(graph, () => write(target ?? addScheduler(graph, [...app.canvas.graph_mouse]), text));
+  change(() => write(target ?? addScheduler(graph, [...app.canvas.graph_mouse]), text));
 }
 
 app.registerExtension({
