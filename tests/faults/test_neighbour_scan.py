@@ -9,41 +9,12 @@ import pytest
 from package_files import ROOT, packed, tracked
 
 # Modules that no shipped file imports.
-MODULES = set(
-    [
-        "pickle",
-        "cPickle",
-        "_pickle",
-        "dill",
-        "cloudpickle",
-        "joblib",
-        "marshal",
-        "shelve",
-        "subprocess",
-        "multiprocessing",
-        "pty",
-        "socket",
-        "socketserver",
-        "ssl",
-        "http",
-        "urllib",
-        "ftplib",
-        "smtplib",
-        "requests",
-        "httpx",
-        "aiohttp",
-        "urllib3",
-        "huggingface_hub",
-        "ctypes",
-        "cffi",
-        "code",
-        "codeop",
-        "webbrowser",
-        "imp",
-        "pip",
-        "ensurepip",
-    ]
-)
+MODULES = {
+    "pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "subprocess",
+    "multiprocessing", "pty", "socket", "socketserver", "ssl", "http", "urllib", "ftplib", "smtplib",
+    "requests", "httpx", "aiohttp", "urllib3", "huggingface_hub", "ctypes", "cffi", "code", "codeop",
+    "webbrowser", "imp", "pip", "ensurepip",
+}  # fmt: skip
 # Calls that no shipped file makes: by plain name, or as the last parts of a dotted one.
 CALLS = {
     "eval", "exec", "compile", "__import__", "breakpoint", "input",
