@@ -96,12 +96,16 @@ def cancels(room: Room, name: str, count: int, seed: int) -> dict[str, Any]:
     before = tensors()
     found: dict[str, Any] = {"cancelled": 0, "late": 0, "wrong": 0, "other": [], "kept": 0, "kept_bytes": 0}
     rss = peak_megabytes()
-    for _ in range(count):
+    attempts = 0
+    while found["cancelled"] < count and attempts < 5 * count:
+        attempts += 1
         timer = threading.Timer(rng.uniform(0, 0.85 * took), management.interrupt_current_processing)
         timer.start()
+        began = time.monotonic()
         try:
             work()
-            found["late"] += 1
+            found["late"] += 1  # the machine was quicker than before: press sooner
+            took = min(took, time.monotonic() - began)
         except management.InterruptProcessingException:
             found["cancelled"] += 1
         except BaseException as error:

@@ -62,8 +62,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, in
 def test_killed_at_any_moment_no_half_file_is_listed(campaign: dict[str, dict[str, int]], kind: str) -> None:
     """kill -9 at random moments of a save and of a fit-and-save, and at each point of a save."""
     found = campaign[kind]
-    assert found["kills"] + found["ended"] == COUNTS[kind]
-    assert found["kills"] >= 0.7 * COUNTS[kind]
+    assert found["kills"] == COUNTS[kind]
     assert (found["broken"], found["next_failed"]) == (0, 0), found
     assert found["whole"] > 0
     if kind == "points":

@@ -124,6 +124,7 @@ def test_the_deck_holds_every_node_of_the_pack(soak_server: ComfyServer) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory from /proc")
+@pytest.mark.timeout(1800)
 def test_soak(soak_server: ComfyServer) -> None:
     """Zero errors, the same pictures from the same seed at the start and the end, memory that stays."""
     first = pictures(soak_server)
