@@ -18,13 +18,12 @@ from locate import HOW_TO_INSTALL, find_checkout, find_python, lies_in, version_
 from workspace import beside_checkout
 
 BOOT = Path(__file__).with_name("boot.py")
+PROBE = "import sys, torch; sys.exit(not (torch.cuda.is_available() or torch.backends.mps.is_available()))"
 
 
 def has_gpu(python: Path) -> bool:
     """Whether torch in that Python sees a GPU."""
-    probe = "import sys, torch; sys.exit(0 if torch.cuda.is_available() or "
-    "torch.backends.mps.is_available() else 1)"
-    return subprocess.run([python, "-c", probe], capture_output=True, check=False).returncode == 0
+    return subprocess.run([python, "-c", PROBE], capture_output=True, check=False).returncode == 0
 
 
 def command(checkout: Path, python: Path, arguments: list[str]) -> list[str]:
@@ -50,7 +49,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="restart-art-comfyui-") as folder:
         extra = beside_checkout(Path(folder), with_pack=not lies_in(checkout))
         print(f"Starting ComfyUI {version_of(checkout)} at {checkout} with {python}")
-        print('In the browser: Workflow > Browse Templates > RestART > "learn a schedule and sample"')
+        print('In the browser: Templates > Extensions > RestART > "learn a schedule and sample"')
         sys.stdout.flush()
         try:
             return subprocess.run(command(checkout, python, [*extra, *arguments]), check=False).returncode

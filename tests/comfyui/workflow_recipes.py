@@ -33,7 +33,8 @@ class Place:
 
     checkpoint: file name. cfg, size, batch: of the picture. latent: the empty latent node. tiny: with digits for
     prompts; eps: and the checkpoint wired as a Stable-Diffusion-like model. photo: the picture that image to image
-    starts from. learn_from: noises of a fit.
+    starts from. learn_from: noises of a fit. url: where ComfyUI's own templates have the checkpoint from; the editor
+    offers it when the file is missing.
     """
 
     checkpoint: str
@@ -45,10 +46,15 @@ class Place:
     photo: str = "example.png"
     batch: int = 1
     learn_from: int = 24
+    url: str = ""
 
 
-SD15 = Place("v1-5-pruned-emaonly-fp16.safetensors", 7.0, 512, "EmptyLatentImage")
-SD35 = Place("sd3.5_large_fp8_scaled.safetensors", 4.0, 1024)
+HUB = "https://huggingface.co/Comfy-Org/{}/resolve/main/{}?download=true"
+SD15_FILE, SD35_FILE = "v1-5-pruned-emaonly-fp16.safetensors", "sd3.5_large_fp8_scaled.safetensors"
+SD15 = Place(
+    SD15_FILE, 7.0, 512, "EmptyLatentImage", url=HUB.format("stable-diffusion-v1-5-archive", SD15_FILE)
+)  # fmt: skip
+SD35 = Place(SD35_FILE, 4.0, 1024, url=HUB.format("stable-diffusion-3.5-fp8", SD35_FILE))
 _TINY: dict[str, Any] = {"cfg": 2.0, "size": 64, "tiny": True, "photo": "digit.png", "batch": PICTURES, "learn_from": 8}
 TINY_EPS = Place("tiny_eps.safetensors", eps=True, **_TINY)
 TINY_FLOW = Place("tiny_flow.safetensors", **_TINY)
@@ -64,6 +70,9 @@ class Studio:
         sheet.note(text)
         sheet.column(0, 360)
         self.loader = sheet.add("CheckpointLoaderSimple", ckpt_name=place.checkpoint)
+        if place.url:
+            file = {"name": place.checkpoint, "url": place.url, "directory": "checkpoints"}
+            self.loader.data["properties"]["models"] = [file]
         self.model = self.loader["MODEL"]
         if place.eps:
             self.model = sheet.add("ModelSamplingDiscrete", model=self.model, sampling="eps", zsnr=False).out
@@ -187,9 +196,9 @@ def learn(place: Place, name: str) -> Sheet:
     sheet, latent = studio.sheet, studio.empty()
     sheet.column(430, 400)
     fit = sheet.add(
-        "RestART_FitARTSchedule", None, OURS, tall=620, model=studio.model, positive=studio.positive,
+        "RestART_FitARTSchedule", None, OURS, tall=680, model=studio.model, positive=studio.positive,
         negative=studio.negative, cfg=place.cfg, latent_image=latent, seed=0, solver="euler", steps="12",
-        trajectories=place.learn_from, method="refined",
+        trajectories=place.learn_from, method="refined", free_start=True,
     )  # fmt: skip
     sheet.add(
         "RestART_SaveARTSchedule", None, OURS, schedule=fit["schedule"], name="my model", if_exists="keep both"

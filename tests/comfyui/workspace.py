@@ -43,8 +43,7 @@ def link_checkpoints(folder: Path) -> None:
 
 
 def private_base(base: Path, *packs: Path) -> list[str]:
-    """A base directory of its own with the pack, the tiny checkpoints and further packs; main.py's "
-    "arguments."""
+    """A base directory of its own with the pack, the tiny checkpoints and further packs; main.py's arguments."""
     for folder in FOLDERS:
         (base / folder).mkdir(parents=True, exist_ok=True)
     copy_pack(base / "custom_nodes" / PACK)
