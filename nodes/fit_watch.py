@@ -19,9 +19,9 @@ class FitWatcher:
     """The fit's callback: progress bar, live curve in the node, Cancel."""
 
     def __init__(self, solver: str, baselines: Mapping[str, Any], steps: int) -> None:
-        """baselines, steps: one of the stock schedules at that step count is drawn in grey to compare with."""
+        """baselines, steps: Karras's schedule at that step count, where there is one, is drawn in grey beside."""
         self.solver = solver
-        name = next((n for n in ("simple", "normal", *baselines) if n in baselines), None)
+        name = next((n for n in ("karras", "simple", *baselines) if n in baselines), None)
         self.beside = (name, baselines[name](steps).tolist()) if name else None
         self.bar: host.LiveProgress | None = None
         self.lowest: list[float] = []  # error of the best candidate, each time it changed

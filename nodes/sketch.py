@@ -31,12 +31,14 @@ def sketch_curve(
 
     sigmas: highest first; a trailing 0 is drawn as the foot of the axis; None before there are any.
     errors: candidate -> mean end error; the `others` + 1 lowest are written, lowest first.
-    beside: name and sigmas of a schedule to compare with, drawn in grey.
+    beside: name and sigmas of a schedule to compare with, drawn in grey. The foot names each curve in its colour.
     trace: the lowest error since the fit began, drawn as a small curve of its own once it has two values.
     """
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
-    font, small = small_font(40), small_font(32)
+    small = small_font(32)
+    sizes = (small_font(size) for size in (40, 36, 32))  # a long line is written smaller before it is cut
+    font = next((f for f in sizes if draw.textlength(line, font=f) <= WIDTH - 48), small_font(28))
     draw.text((24, 16), _cut(draw, line, font), fill=INK, font=font)
     best = sorted((errors or {}).items(), key=lambda item: item[1])[: others + 1]
     if best:
@@ -60,8 +62,14 @@ def sketch_curve(
         draw.line([(LEFT, y), (WIDTH - RIGHT, y)], fill=FAINT, width=2)
         draw.text((16, y - 18), f"{10.0**decade:g}", fill=GREY, font=small)
     draw.line([(LEFT, TOP), (LEFT, HEIGHT - BOTTOM), (WIDTH - RIGHT, HEIGHT - BOTTOM)], fill=GREY, width=2)
-    foot = f"sigma over {len(curves[-1][1]) - 1} steps" + (f"; grey: {beside[0]}" if beside else "")
-    draw.text((LEFT, HEIGHT - BOTTOM + 18), foot, fill=GREY, font=small)
+    if any(0.0 in levels for _, levels in curves):
+        draw.text((LEFT - 36, HEIGHT - BOTTOM - 26), "0", fill=GREY, font=small)
+    names = {GREY: beside[0] if beside else "", CURVE: "best so far"}
+    legend = [(colour, names[colour]) for colour, _ in curves]
+    x = float(LEFT)
+    for colour, words in [(INK, f"sigma over {len(curves[-1][1]) - 1} steps:"), *legend]:
+        draw.text((x, HEIGHT - BOTTOM + 18), words, fill=colour, font=small)
+        x += draw.textlength(words, font=small) + 32
     for colour, levels in curves:
         points = [place(index / (len(levels) - 1), level) for index, level in enumerate(levels)]
         wide = 6 if colour == CURVE else 3

@@ -36,3 +36,22 @@ def test_one_error_is_no_curve_and_broken_ones_are_left_out() -> None:
 def test_long_lines_end_inside_the_picture() -> None:
     picture = np.asarray(sketch_curve(LEARNED, "a long line " * 20, {"a long name " * 9: 0.1, "b": 0.2}))
     assert picture[:60, -8:].min() > 200
+
+
+def test_the_foot_names_the_curves_in_their_colours() -> None:
+    """Both names below the axis, in orange and grey; before anything is learned only the grey one."""
+    foot = lambda picture, colour: (where(picture, colour)[0] > 290).sum()
+    grey = (0x8B, 0x92, 0x9A)
+    both, before = (sketch_curve(sigmas, "euler", {}, ("karras", STOCK)) for sigmas in (LEARNED, None))
+    assert foot(both, ORANGE) > 100
+    assert foot(before, ORANGE) == 0
+    assert foot(both, grey) > 50
+    assert foot(before, grey) > 50
+
+
+def test_a_longer_line_is_written_smaller_before_it_is_cut() -> None:
+    def tall(line):
+        rows = np.nonzero(np.asarray(sketch_curve(None, line).convert("L")) < 120)[0]
+        return rows.max() - rows.min()
+
+    assert tall("euler: 8 steps: a new grid measured 0.04375, best so far 0.04375 refined") < tall("euler: 8 steps")

@@ -8,6 +8,16 @@ const PASSES_ON = ["RestART_SaveARTSchedule"]; // a schedule comes out as it wen
 const FORMAT = "restart_art.schedule";
 const MAX_FILE_BYTES = 64 * 1024; // as in schedules/art/storage.py; anything larger is not ours to open
 
+// A new node's width and how much taller it is than the editor makes it, in pixels: text fields show what stands in
+// them, and the live curve can be read.
+const ROOM = {
+  RestART_CompareSchedules: [400, 200],
+  RestART_FitARTSchedule: [400, 0],
+  RestART_FitARTScheduleAdvanced: [400, 0],
+  RestART_PlotSigmas: [400, 80],
+  RestART_SamplerRestart: [400, 40],
+};
+
 const COMMAND = "RestART.EmbedSchedule";
 const ENTRY = "Embed schedule in workflow";
 const isSource = (item) => SOURCES.includes(item?.type);
@@ -141,6 +151,24 @@ function place(text, onto) {
   change(() => write(target ?? addScheduler(graph, [...app.canvas.graph_mouse]), text));
 }
 
+/** The nodes drawn as page elements show the last live picture beside the finished one: the same curve twice. */
+function dropLivePicture(node) {
+  if (!LiteGraph.vueNodesMode) return; // the classic canvas shows one
+  const pinia = document.querySelector("#vue-app")?.__vue_app__?.config.globalProperties.$pinia;
+  const { graph, id } = node;
+  pinia?._s?.get("nodeOutput")?.revokeSubgraphPreviews?.({ graph, id, subgraph: { nodes: [] } });
+}
+
+/** The front end of ComfyUI 0.8.0 saves its own result texts behind the widgets, where a later input would read them. */
+function saveOwnValuesOnly(node) {
+  const onSerialize = node.onSerialize;
+  node.onSerialize = function (saved) {
+    onSerialize?.apply(this, arguments);
+    const own = (this.widgets ?? []).filter((widget) => !widget.name.startsWith("$$")).length;
+    if (saved.widgets_values?.length > own) saved.widgets_values.length = own;
+  };
+}
+
 app.registerExtension({
   name: "RestART.Schedules",
 
@@ -168,12 +196,15 @@ app.registerExtension({
 
   nodeCreated(node) {
     const type = node.constructor.comfyClass;
+    if (type?.startsWith("RestART_")) saveOwnValuesOnly(node);
+    if (ROOM[type]) node.setSize([ROOM[type][0], node.size[1] + ROOM[type][1]]);
     if (SOURCES.includes(type)) {
       const onExecuted = node.onExecuted;
       node.onExecuted = function (output) {
         onExecuted?.apply(this, arguments);
         const text = output?.schedule_text?.[0];
         if (isSchedule(text)) lastText.set(this, text);
+        if (output?.images?.length) dropLivePicture(this);
       };
     } else if (type === ART) {
       node.onDragOver = (event) => [...(event.dataTransfer?.items ?? [])].some((item) => item.kind === "file");
