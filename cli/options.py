@@ -117,6 +117,8 @@ def output_file(option: str, text: str, suffix: str) -> Path:
     if path.is_dir():
         raise UserError(f"{option}: {text!r} is a folder; allowed: a file name ending in {suffix}")
     folder = path.parent
+    if folder.name == "art_schedules" and folder.parent.is_dir():
+        folder.mkdir(exist_ok=True)  # ComfyUI's folder for them, which only its first saved schedule makes
     if not folder.is_dir():
         raise UserError(f"{option}: {text!r} lies in a missing folder; allowed: a folder that exists")
     if not os.access(folder, os.W_OK):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from restart_art.cli import build_parser, commands, main
-from restart_art.cli.options import digit_list, step_list
+from restart_art.cli.options import UserError, digit_list, output_file, step_list
 from restart_art.schedules import ArtSchedule
 
 FIT = ["fit", "--checkpoint", "flow", "--solver", "euler", "--steps", "4", "--trajectories", "3", "--no-progress"]
@@ -100,6 +100,16 @@ def test_bad_input_is_one_line_that_names_it(capsys, tmp_path, monkeypatch, argv
     for part in named:
         assert part in err
     assert [path.name for path in tmp_path.iterdir()] == ["here.txt"]
+
+
+def test_the_folder_of_saved_schedules_is_made(tmp_path):
+    """Before ComfyUI saved one, models/art_schedules is not there, and it is where a fit's file belongs."""
+    (tmp_path / "models").mkdir()
+    wanted = tmp_path / "models" / "art_schedules" / "a.safetensors"
+    assert output_file("--out", str(wanted), ".safetensors") == wanted
+    assert wanted.parent.is_dir()
+    with pytest.raises(UserError, match="missing folder"):  # no models folder: a mistyped path, not a ComfyUI
+        output_file("--out", str(tmp_path / "model" / "art_schedules" / "a.safetensors"), ".safetensors")
 
 
 def test_lists_of_steps_and_digits():
