@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from ..schedules import ArtSchedule as Schedule
 from . import host
-from .sketch import INK, sketch_curve, small_font
+from .sketch import sketch_curve
+
+WINDOW = 20  # iterations that a learning curve's point is the mean of
 
 
 class FitWatcher:
@@ -43,22 +45,17 @@ class FitWatcher:
     def picture(self, progress: Any) -> Image.Image:
         """The current best grid, drawn quickly."""
         line = f"{self.solver}: {progress.message or progress.stage}"
-        if progress.learning is not None and progress.learning.cost:
-            return learning_picture(progress.learning, line) or sketch_curve(progress.sigmas, line, {}, self.beside)
+        history = progress.learning
+        if history is not None and history.cost:
+            learning = {"cost": smooth(history.cost), "terminal error": smooth(history.terminal_error)}
+            return sketch_curve(progress.sigmas, line, {}, self.beside, traces=learning)
         return sketch_curve(progress.sigmas, line, progress.errors, self.beside, trace=self.lowest)
 
 
-def learning_picture(history: Any, line: str) -> Image.Image | None:
-    """ART-RL's three live curves under a line of text; None where matplotlib is not installed."""
-    try:
-        from ..schedules.plot_learning import learning_curves
-    except ImportError:
-        return None
-    curves = learning_curves(history)
-    picture = Image.new("RGB", (curves.width, curves.height + 40), "white")
-    picture.paste(curves, (0, 40))
-    ImageDraw.Draw(picture).text((12, 8), line[:100], fill=INK, font=small_font(20))
-    return picture
+def smooth(values: Sequence[float]) -> list[float]:
+    """The mean of the last WINDOW values up to each: single iterations of ART-RL jump."""
+    ends = range(1, len(values) + 1)
+    return [sum(values[max(0, end - WINDOW) : end]) / min(end, WINDOW) for end in ends]
 
 
 def final_picture(schedule: Schedule, steps: int, sigmas: Tensor, baselines: Mapping[str, Any]) -> Image.Image:

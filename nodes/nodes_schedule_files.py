@@ -81,7 +81,8 @@ class LoadARTSchedule(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "name", options=host.saved_names(),
-                    tooltip="A file in models/art_schedules. Refresh (R) after putting one there.",
+                    tooltip="A file in models/art_schedules. Refresh (R) after putting one there. None there yet? "
+                    "Save one with Save ART Schedule.",
                 ),
             ],
             outputs=[

@@ -101,7 +101,8 @@ class ARTScheduler(io.ComfyNode):
                     "schedule_text", default="", multiline=True,
                     tooltip="A schedule as text, as Fit ART Schedule gives it (schedule_text). Used when "
                     "nothing is plugged into schedule. It is saved with the workflow, so the schedule "
-                    "travels with it.",
+                    "travels with it. The bookmark button above a selected Fit ART Schedule writes it "
+                    "here after a run.",
                 ),
                 ArtSchedule.Input(
                     "schedule", optional=True, tooltip="From Fit ART Schedule. Wins over schedule_text.",

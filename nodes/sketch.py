@@ -26,6 +26,7 @@ def sketch_curve(
     beside: tuple[str, Sequence[float]] | None = None,
     others: int = 2,
     trace: Sequence[float] = (),
+    traces: Mapping[str, Sequence[float]] | None = None,
 ) -> Image.Image:
     """The current sigmas on a log axis over the share of the run, with a line of text above.
 
@@ -33,6 +34,7 @@ def sketch_curve(
     errors: candidate -> mean end error; the `others` + 1 lowest are written, lowest first.
     beside: name and sigmas of a schedule to compare with, drawn in grey. The foot names each curve in its colour.
     trace: the lowest error since the fit began, drawn as a small curve of its own once it has two values.
+    traces: label -> further such curves, drawn beside it from left to right.
     """
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
@@ -76,26 +78,29 @@ def sketch_curve(
         draw.line(points, fill=colour, width=wide, joint="curve")
         for x, y in points:
             draw.ellipse([x - wide - 2, y - wide - 2, x + wide + 2, y + wide + 2], fill=colour)
-    _draw_trace(draw, trace, small)
+    drawn = 0
+    for label, values in {"lowest error": trace, **(traces or {})}.items():
+        drawn += _draw_trace(draw, label, values, small, drawn)
     return picture.reduce(2)
 
 
-def _draw_trace(draw: ImageDraw.ImageDraw, trace: Sequence[float], font: Any) -> None:
-    """The error going down, bottom left, its last value above it."""
+def _draw_trace(draw: ImageDraw.ImageDraw, label: str, trace: Sequence[float], font: Any, place: int) -> bool:
+    """Something going down, at the bottom, place 0 leftmost, its last value above it; False if it has no two values."""
     values = [float(value) for value in trace if math.isfinite(value)]
     if len(values) < 2:
-        return
-    left, bottom = LEFT + 28, HEIGHT - BOTTOM - 24
+        return False
+    left, bottom = LEFT + 28 + place * (TRACE_WIDTH + 60), HEIGHT - BOTTOM - 24
     top = bottom - TRACE_HEIGHT
     high, low = max(values), min(values)
     points = [
         (left + TRACE_WIDTH * i / (len(values) - 1), bottom - TRACE_HEIGHT * (v - low) / max(high - low, 1e-12))
         for i, v in enumerate(values)
     ]
-    draw.text((left, top - 48), f"lowest error {values[-1]:.3g}", fill=ERROR, font=font)
+    draw.text((left, top - 48), f"{label} {values[-1]:.3g}", fill=ERROR, font=font)
     draw.line(points, fill=ERROR, width=4, joint="curve")
     x, y = points[-1]
     draw.ellipse([x - 7, y - 7, x + 7, y + 7], fill=ERROR)
+    return True
 
 
 def _cut(draw: ImageDraw.ImageDraw, text: str, font: Any) -> str:

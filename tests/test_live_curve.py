@@ -55,3 +55,14 @@ def test_a_longer_line_is_written_smaller_before_it_is_cut() -> None:
         return rows.max() - rows.min()
 
     assert tall("euler: 8 steps: a new grid measured 0.04375, best so far 0.04375 refined") < tall("euler: 8 steps")
+
+
+def test_further_curves_stand_side_by_side() -> None:
+    """ART-RL's cost and terminal error: the second one to the right of the first, which takes the error's place."""
+    falling, columns = [1.0, 0.8, 0.7], []
+    for traces in ({"cost": falling}, {"cost": falling, "terminal error": falling}, {"none": [1.0], "cost": falling}):
+        found = where(sketch_curve(LEARNED, "euler", traces=traces), BLUE)[1]
+        columns.append((found.min(), found.max()))
+    assert columns[0] == columns[2]
+    assert columns[1][0] == columns[0][0]
+    assert columns[1][1] > columns[0][1] + 150
