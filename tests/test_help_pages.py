@@ -1,4 +1,4 @@
-"""Every help page: what the node does, a picture, when to use it, every input, what it costs, its limits, the source."""
+"""Every help page: what it does, a picture, when to use it, every input, what it costs, its limits, its source."""
 
 from __future__ import annotations
 
