@@ -6,12 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..samplers.langevin import MAX_STRENGTH, STRENGTH
+from ..samplers.langevin import STRENGTH
 from ..samplers.parallel_midpoint import MEASURES, PRESETS
 from . import host
-from .schema import MEASURE_TIP, SAMPLER_CATEGORY, build
-
-CUSTOM = "custom"
+from .schema import CUSTOM, MEASURE_TIP, SAMPLER_CATEGORY, build, corrector_inputs
 
 
 def tell(report: dict[str, Any]) -> None:
@@ -72,18 +70,7 @@ class SamplerParallelMidpoint(io.ComfyNode):
                     tooltip="Above 0, sweeps is a maximum: a step ends as soon as a sweep changes it by less than "
                     "this part of its noise level. 0.01 is a start. 0: always all sweeps.",
                 ),
-                build(
-                    io.Int.Input, "corrector_steps", default=0, min=0, max=50, optional=True, advanced=True,
-                    tooltip="Corrector: after each step, redraw part of the noise this many times at the level "
-                    "reached, in at most as many more calls as there are sweeps. 0: off (the paper preset then "
-                    "makes 1).",
-                ),
-                build(
-                    io.Float.Input, "corrector_strength", default=STRENGTH, min=0.0, max=MAX_STRENGTH, step=0.01,
-                    optional=True, advanced=True,
-                    tooltip="How much of the noise one corrector step redraws. Higher mends more and is less "
-                    "exact; 0.25 to 1 is sensible, 0 is off.",
-                ),
+                *corrector_inputs(", in at most as many more calls as there are sweeps."),
                 build(
                     io.Combo.Input, "preset", options=[CUSTOM, *PRESETS], default=CUSTOM, optional=True,
                     advanced=True,

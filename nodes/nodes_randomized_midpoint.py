@@ -6,12 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..samplers.langevin import MAX_STRENGTH, STRENGTH
+from ..samplers.langevin import STRENGTH
 from ..samplers.randomized_midpoint import MEASURES, PRESETS
 from . import host
-from .schema import MEASURE_TIP, SAMPLER_CATEGORY, build
-
-CUSTOM = "custom"  # the choice that means no preset
+from .schema import CUSTOM, MEASURE_TIP, SAMPLER_CATEGORY, build, corrector_inputs
 
 
 class SamplerRandomizedMidpoint(io.ComfyNode):
@@ -47,17 +45,7 @@ class SamplerRandomizedMidpoint(io.ComfyNode):
                     tooltip="custom: the inputs of this node count. paper: the published method (ou, spread 1, "
                     "antithetic off, corrector on), whatever measure, spread and antithetic say.",
                 ),
-                build(
-                    io.Int.Input, "corrector_steps", default=0, min=0, max=50, optional=True, advanced=True,
-                    tooltip="Corrector: after each step, redraw part of the noise this many times at the level "
-                    "reached. One more model call each. 0: off (the paper preset then makes 1).",
-                ),
-                build(
-                    io.Float.Input, "corrector_strength", default=STRENGTH, min=0.0, max=MAX_STRENGTH, step=0.01,
-                    optional=True, advanced=True,
-                    tooltip="How much of the noise one corrector step redraws. Higher mends more and is less "
-                    "exact; 0.25 to 1 is sensible, 0 is off.",
-                ),
+                *corrector_inputs(". One more model call each."),
             ],
             outputs=[io.Sampler.Output()],
         )  # fmt: skip

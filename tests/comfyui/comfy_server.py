@@ -11,11 +11,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from launch import BOOT
 from PIL import Image
+
+from locate import find_python
+from workspace import DIGIT_PACK, private_base
 
 START_SECONDS, PROMPT_SECONDS = 180.0, 180.0
 
@@ -142,3 +147,13 @@ def executed_nodes(entry: dict[str, Any]) -> set[str]:
         node for kind, body in entry["status"]["messages"] if kind == "execution_cached" for node in body["nodes"]
     }
     return set(entry["prompt"][2]) - cached
+
+
+@contextmanager
+def digit_server(checkout: Path, base: Path) -> Iterator[ComfyServer]:
+    """ComfyUI in base with a copy of this pack, the digit pack and the tiny checkpoints; stopped at the end."""
+    server = ComfyServer(checkout, find_python(checkout), base, private_base(base, DIGIT_PACK))
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -11,9 +11,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # launch.py and probe_host.py run as scripts; their modules are plain
 import checkouts
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, digit_server
 from locate import find_python
-from workspace import DIGIT_PACK, private_base
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -32,12 +31,10 @@ def comfy_python(checkout: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(checkout: Path, comfy_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def server(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """ComfyUI on CPU with a copy of this pack, the digit pack and the tiny checkpoints."""
-    base = tmp_path_factory.mktemp("comfyui")
-    running = ComfyServer(checkout, comfy_python, base, private_base(base, DIGIT_PACK))
-    yield running
-    running.stop()
+    with digit_server(checkout, tmp_path_factory.mktemp("comfyui")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,14 @@ import pytest
 from restart_art.schedules import ArtSchedule
 
 import digit_graphs as draw
-from comfy_server import ComfyServer
-from workspace import DIGIT_PACK, private_base
+from comfy_server import ComfyServer, digit_server
 
 
 @pytest.fixture(scope="module")
-def friend(checkout: Path, comfy_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def friend(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """A second ComfyUI with nothing of the first one's."""
-    base = tmp_path_factory.mktemp("friend")
-    running = ComfyServer(checkout, comfy_python, base, private_base(base, DIGIT_PACK))
-    yield running
-    running.stop()
+    with digit_server(checkout, tmp_path_factory.mktemp("friend")) as running:
+        yield running
 
 
 def art_graph(text: str) -> dict[str, Any]:

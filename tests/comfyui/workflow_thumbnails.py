@@ -15,9 +15,8 @@ from workflow_twins import TwinRun, put_photo, run_twin
 
 from restart_art.schedules import ArtSchedule, edm_sigmas
 
-from comfy_server import ComfyServer
-from locate import HOW_TO_INSTALL, find_checkout, find_python
-from workspace import private_base
+from comfy_server import ComfyServer, digit_server
+from locate import HOW_TO_INSTALL, find_checkout
 
 SIZE = 512, 384
 LARGEST = 60_000  # bytes
@@ -31,15 +30,12 @@ def running() -> Iterator[ComfyServer]:
     checkout = find_checkout()
     if checkout is None:
         raise SystemExit(HOW_TO_INSTALL)
-    with tempfile.TemporaryDirectory(prefix="restart-art-workflows-") as folder:
-        base = Path(folder)
-        arguments = private_base(base, Path(__file__).with_name("digit_pack"))
-        server = ComfyServer(checkout, find_python(checkout), base, arguments)
-        try:
-            put_photo(server)
-            yield server
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="restart-art-workflows-") as folder,
+        digit_server(checkout, Path(folder)) as server,
+    ):
+        put_photo(server)
+        yield server
 
 
 def learn_shared() -> None:
