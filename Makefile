@@ -1,5 +1,6 @@
 # make demo     fit a schedule to the tiny checkpoint, sample with everything, write demo/report.html
 # make test     lint, types, tests
+# make dev      only install what the tests need, into .venv
 # make compatibility  run the ComfyUI tests in every ComfyUI of COMFYUI_PATHS, write docs/compatibility.md
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
@@ -14,7 +15,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo test test-faults lint types bench-samplers bench-schedules gallery compatibility comfyui clean
+.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules gallery compatibility comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -23,6 +24,8 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/restart-art demo
+
+dev: $(VENV)/.dev
 
 test: $(VENV)/.dev
 	@$(BIN)/ruff check .

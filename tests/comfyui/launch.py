@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="restart-art-comfyui-") as folder:
         extra = beside_checkout(Path(folder), with_pack=not lies_in(checkout))
         print(f"Starting ComfyUI {version_of(checkout)} at {checkout} with {python}")
-        print('In the browser: Templates > Extensions > RestART > "learn a schedule and sample"')
+        print('In the browser: Browse Templates (in the menu) > Extensions > RestART > "learn a schedule and sample"')
         sys.stdout.flush()
         try:
             return subprocess.run(command(checkout, python, [*extra, *arguments]), check=False).returncode
