@@ -133,7 +133,7 @@ def test_soak(soak_server: ComfyServer) -> None:
     seconds = time.monotonic() - began
     assert soak.errors == []
     assert soak.done == sum(soak.outcomes.values()) == PROMPTS
-    assert soak.outcomes["drawn"] >= 0.85 * PROMPTS
+    assert soak.outcomes["drawn"] >= 0.7 * PROMPTS
     assert soak.outcomes["cancelled"] <= soak.cancels
     assert pictures(soak_server) == first
     log = soak_server.log()
