@@ -17,7 +17,7 @@ from locate import find_python
 from workspace import PACK, copy_pack, link_checkpoints
 
 PROBE = Path(__file__).with_name("probe_faults.py")
-CANCELS, OUT_OF_MEMORY = figures.inputs(50, 2), figures.inputs(60, 1)
+CANCELS, OUT_OF_MEMORY = figures.inputs(50, 1), figures.inputs(60, 1)
 JOBS = ("restart", "randomized_midpoint", "parallel_midpoint", "fit")
 
 every_job = pytest.mark.parametrize("job", JOBS)

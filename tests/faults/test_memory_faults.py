@@ -85,8 +85,8 @@ def fitted(model: Bent, method: str) -> tuple[object, dict[str, object]]:
     return schedule, report
 
 
-@pytest.mark.parametrize(("method", "short"), [("direct", 6), ("refined", 2)])
-def test_fit_out_of_memory_at_each_call(method: str, short: int) -> None:
+@pytest.mark.parametrize("method", ["direct", "refined"] if figures.FULL else ["direct"])
+def test_fit_out_of_memory_at_each_call(method: str) -> None:
     """Every call of a direct fit in a full run (of a refined one, which takes seconds, every eighth), some of them
     in a short one; calls of one sample cannot be cut."""
     whole = Bent()
@@ -94,7 +94,7 @@ def test_fit_out_of_memory_at_each_call(method: str, short: int) -> None:
     calls = [at for at, size in enumerate(whole.sizes, 1) if size > 1]
     assert len(calls) > 50
     every = 1 if method == "direct" else 8
-    taken = calls[::every] if figures.FULL else calls[len(calls) // 3 :: len(calls) // short]
+    taken = calls[::every] if figures.FULL else calls[:: len(calls) // 12]
     for count, at in enumerate(taken):
         lasting = count % 2 == 1
         model = Bent(at, lasting)
