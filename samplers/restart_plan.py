@@ -228,7 +228,10 @@ def _longest_main(
 
     if over(fewest) > 0 and over(min(fewest + 1, len(sigmas) - 1)) > 0:  # one more may spare an inserted node
         return 0
-    for count in range(len(sigmas) - 1, fewest - 1, -1):
+    # A level inserted or spared for each restart makes the cost uneven: halving finds the edge but for so many steps.
+    top = len(sigmas) - 1
+    edge = fewest + bisect.bisect_left(range(fewest, top + 1), 1, key=over)
+    for count in range(min(top, edge + len(intervals) + 1), fewest - 1, -1):
         if over(count) <= 0:
             return count
     return 0

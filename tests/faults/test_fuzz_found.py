@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 from restart_art.nodes.library import check_name
 from restart_art.nodes.parse import parse_segments, parse_steps
 from restart_art.samplers.grid import check_count, check_range, shown
-from restart_art.samplers.restart_plan import FEWEST_LEVELS, _Shrinking
+from restart_art.samplers.noise_process import NoiseProcess
+from restart_art.samplers.restart_plan import FEWEST_LEVELS, _longest_main, _Shrinking, lay_out
 from restart_art.samplers.restart_setup import Request, set_up
-from restart_art.samplers.segments import Interval, Segment
+from restart_art.samplers.segments import Interval, Segment, resample
 from restart_art.schedules import ArtSchedule, ScheduleError, edm_sigmas
 
 SCHEDULE = ArtSchedule(((4, (14.6, 3.0, 1.0, 0.2)),), "euler", "ve", 0.03, 14.6)
@@ -106,6 +108,29 @@ def test_the_largest_restart_is_cut_to_the_budget_at_once() -> None:
     plan = set_up(request, None, GRID).plan
     assert plan.main_steps + plan.restart_steps <= 21
     assert time.process_time() - began < 1.0
+
+
+def model_calls(calls: int) -> Any:
+    return lambda pieces: sum(calls * (len(p.sigmas) - 1) - (calls > 1 and p.sigmas[-1] == 0) for p in pieces)
+
+
+def test_the_longest_main_run_is_found_without_trying_each() -> None:
+    """At 3,000 steps a budget took ten seconds to plan: every shorter run was laid out in turn."""
+    random_, process = random.Random(4), NoiseProcess()
+    for _ in range(150):
+        grid = edm_sigmas(random_.randint(3, 60), 0.03, 14.6).tolist()
+        lows = [0.03 * 10 ** random_.uniform(0, 2) for _ in range(random_.randint(0, 4))]
+        intervals = [Interval(i, random_.randint(2, 8), random_.randint(1, 5), v, 1.8 * v) for i, v in enumerate(lows)]
+        budget, cost = random_.randint(2, 120), model_calls(random_.choice((1, 2)))
+        fewest = random_.randint(1, len(grid) - 1)
+        found = _longest_main(budget, grid, intervals, process, cost, None, fewest)
+        fits = [n for n in range(fewest, len(grid)) if cost(lay_out(resample(grid, n), intervals, process)) <= budget]
+        near = [n for n in fits if n <= fewest + 1]  # else restarts are made smaller first
+        assert found == (max(fits) if near else 0)
+    began, long = time.process_time(), edm_sigmas(3000, 0.03, 14.6).tolist()
+    request = Request(((1000, 1000, 0.06, 0.3),), "euler", None, None, "within steps", 0.0, (0.01, 1.0))
+    set_up(request, None, long)
+    assert time.process_time() - began < 3.0
 
 
 @pytest.mark.parametrize("name", ["COM¹", "a/lpt².backup", "con .old", "NUL  .x"])
