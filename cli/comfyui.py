@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +16,7 @@ import torch
 from ..schedules import ArtSchedule, fit_schedule
 from .options import UserError
 
+PACK = Path(__file__).resolve().parents[1]
 SILENCE = timedelta(minutes=10)  # a rank that says nothing for so long is lost; rank 0 never learns for longer
 
 
@@ -73,6 +75,12 @@ def fit_in_comfyui(arguments: Namespace, callback: Callable[[Any], None] | None)
         )  # fmt: skip
     except ValueError as problem:
         raise UserError(str(problem)) from None
+    except ModuleNotFoundError as problem:
+        own = Path(arguments.comfyui) / ".venv" / "bin" / "python"
+        raise UserError(
+            f"--comfyui: this Python, {sys.executable}, lacks {problem.name!r}, which ComfyUI needs; allowed: the one "
+            f"that runs ComfyUI, such as {own} {PACK} fit --comfyui ..."
+        ) from None
     return schedule.with_provenance(
         model=host.fingerprint(found.model), model_name=host.model_name(found.model), cfg=float(arguments.cfg)
     )

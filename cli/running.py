@@ -67,7 +67,8 @@ def load_checkpoint(text: str) -> Checkpoint:
                 f"--checkpoint: the tiny checkpoint {text!r} is not in this copy of the pack; "
                 "use a clone of the repository, or give --comfyui FOLDER and a checkpoint of yours"
             )
-        raise UserError(f"--checkpoint: {text!r} is not a file; {allowed}")
+        hint = "for one of ComfyUI's checkpoints: restart-art fit --comfyui FOLDER"
+        raise UserError(f"--checkpoint: {text!r} is not a file; {allowed}; {hint}")
     try:
         with safe_open(str(path), framework="pt") as file:
             kind = (file.metadata() or {}).get("kind", text if text in ("flow", "eps") else "")

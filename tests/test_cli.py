@@ -75,7 +75,7 @@ def test_every_example_in_the_help_parses():
         (["fit", "--trajectories", "1", "--text"], ["--trajectories", "'1'", "from 2"]),
         (["fit", "--out", "a.pt"], ["--out", "'a.pt'", ".safetensors"]),
         (["fit", "--out", "missing/a.safetensors"], ["--out", "missing folder"]),
-        (["fit", "--checkpoint", "no.safetensors", "--text"], ["--checkpoint", "'no.safetensors'", "flow, eps"]),
+        (["fit", "--checkpoint", "no.safetensors", "--text"], ["'no.safetensors'", "flow, eps", "--comfyui"]),
         (["fit", "--checkpoint", "here.txt", "--text"], ["--checkpoint", "'here.txt'", "not a tiny checkpoint"]),
         (["sample", "--sampler", "magic", "--out", "a.png"], ["--sampler", "'magic'", "restart"]),
         (["sample", "--scheduler", "magic", "--out", "a.png"], ["--scheduler", "'magic'", "karras", "art:FILE"]),
@@ -110,6 +110,19 @@ def test_the_folder_of_saved_schedules_is_made(tmp_path):
     assert wanted.parent.is_dir()
     with pytest.raises(UserError, match="missing folder"):  # no models folder: a mistyped path, not a ComfyUI
         output_file("--out", str(tmp_path / "model" / "art_schedules" / "a.safetensors"), ".safetensors")
+
+
+def test_a_python_without_what_comfyui_needs_is_told_which_one_to_take(tmp_path):
+    (tmp_path / "comfy").mkdir()
+    for name in ("main.py", "comfy/samplers.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "comfy" / "options.py").write_text("import a_library_of_comfyui")
+    command = [sys.executable, "-m", "restart_art", "fit", "--comfyui", str(tmp_path), "--checkpoint", "a", "--text"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (run.returncode, run.stdout) == (2, "")
+    for part in ("'a_library_of_comfyui'", "the one that runs ComfyUI", str(tmp_path / ".venv")):
+        assert part in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_lists_of_steps_and_digits():
