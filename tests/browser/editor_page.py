@@ -65,6 +65,11 @@ class Editor:
         self.page.wait_for_function("() => app.graph._nodes.length > 0")
         self.page.wait_for_timeout(500)
 
+    @property
+    def version(self) -> str:
+        """ComfyUI's, such as 0.33.0."""
+        return str(self.server.get("/system_stats")["system"]["comfyui_version"])
+
     def close(self) -> None:
         self.context.close()
 

@@ -10,6 +10,7 @@ from locate import REPOSITORY
 
 LEARN = REPOSITORY / "workflows" / "RestART - learn a schedule and sample.json"
 ART, FIT, SAMPLER = "RestART_ARTScheduler", "RestART_FitARTSchedule", "SamplerCustom"
+LOAD = "RestART_LoadARTSchedule"
 ENTRY = "Embed schedule in workflow"
 
 
@@ -30,12 +31,14 @@ def text_of(editor: Editor) -> str:
 
 
 def press_button(editor: Editor) -> None:
-    """The mouse on our button; older front ends may float it beyond the edge of a small window, out of its reach."""
+    """The mouse on our button; older front ends may float it out of a small window's view, or under its tabs."""
     button = editor.page.locator("button:has(.pi-bookmark)").first
     button.wait_for(state="attached")
-    box, size = button.bounding_box(), editor.page.viewport_size
-    inside = box and 0 < box["x"] < size["width"] - box["width"] and 0 < box["y"] < size["height"] - box["height"]
-    if inside:
+    in_reach = button.evaluate(
+        "b => { const r = b.getBoundingClientRect();"
+        " return b.contains(document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2)) }"
+    )
+    if in_reach:
         button.click()
     else:
         button.evaluate("button => button.click()")
@@ -58,5 +61,4 @@ def choose_entry(editor: Editor, node_type: str, button: bool = False) -> None:
 
 def has_menu(editor: Editor) -> bool:
     """Nodes 2.0 of the oldest supported version shows nothing of an extension in its menu; the button it does show."""
-    version = editor.server.get("/system_stats")["system"]["comfyui_version"]
-    return editor.style == "classic" or tuple(int(part) for part in version.split(".")[:2]) > (0, 8)
+    return editor.style == "classic" or tuple(int(part) for part in editor.version.split(".")[:2]) > (0, 8)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from embed_steps import ART, FIT, SAMPLER, choose_entry, direct_fit, has_menu, text_of
+from embed_steps import ART, FIT, LOAD, SAMPLER, choose_entry, direct_fit, has_menu, text_of
 
 from restart_art.schedules import ArtSchedule
 
@@ -99,6 +99,36 @@ def test_schedule_file_dropped(editor: Editor, tmp_path: Any) -> None:
     header = json.dumps({"__metadata__": {"workflow": json.dumps(direct_fit())}}).encode()
     editor.drop("other.safetensors", len(header).to_bytes(8, "little") + header, "", (700, 700))
     editor.page.wait_for_function("() => app.graph._nodes.length > 10")
+    assert not editor.of_type(ART)
+
+
+def test_a_loaded_schedule_is_embedded(editor: Editor) -> None:
+    """Load ART Schedule is a source too: a new ART Scheduler beside it, at the step count that was learned."""
+    schedule = ArtSchedule(
+        curves=((4, (1.0, 0.7, 0.4, 0.1)),), solver="euler", process="flow", sigma_min=0.01, sigma_max=1.0
+    )
+    folder = editor.server.base / "models" / "art_schedules"
+    folder.mkdir(parents=True, exist_ok=True)
+    schedule.save(folder / "four.safetensors")
+    editor.open(EMPTY)
+    editor.page.evaluate(
+        "type => { const l = LiteGraph.createNode(type), p = LiteGraph.createNode('PreviewAny'); app.graph.add(l);"
+        " app.graph.add(p); p.pos = [500, 0]; l.widgets[0].value = 'four'; l.connect(1, p, 0) }",
+        LOAD,
+    )
+    editor.start()
+    editor.wait()
+    choose_entry(editor, LOAD, button=True)
+    assert text_of(editor) == schedule.to_text()
+    (node,) = editor.of_type(ART)
+    assert node["widgets_values"][0] == 4
+
+
+def test_embedding_before_a_run_says_what_to_do(editor: Editor) -> None:
+    editor.open(direct_fit())
+    editor.page.evaluate("() => { app.nodeOutputs = {} }")
+    choose_entry(editor, FIT, button=True)
+    editor.page.get_by_text("run the workflow once").first.wait_for()
     assert not editor.of_type(ART)
 
 

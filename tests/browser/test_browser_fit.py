@@ -47,6 +47,13 @@ def fitted(editor: Editor) -> dict[str, Any]:
     editor.wait()
     editor.page.wait_for_timeout(1000)
     seen["after"] = editor.picture("fit-after", node["id"])
+    seen["shown"] = editor.page.evaluate(
+        "id => { const drawn = document.querySelector(`[data-node-id='${id}']`);"
+        " const pictures = drawn ? drawn.querySelectorAll('img') : app.graph.getNodeById(id).imgs;"
+        " return [...pictures].map(i => i.naturalWidth) }",
+        node["id"],
+    )
+    seen["saved"] = editor.of_type(FIT)[0]["widgets_values"]
     seen["errors"] = list(editor.errors)
     return seen
 
@@ -67,6 +74,18 @@ def test_the_curve_lives(fitted: dict[str, Any]) -> None:
     assert orange > 100
     assert white(fitted["after"]) > 0.1
     assert fitted["errors"] == []
+
+
+def test_the_finished_curve_shows_once(fitted: dict[str, Any]) -> None:
+    """Nodes 2.0 draws the last live picture below the node's own; one of them is enough, and it is a whole picture."""
+    assert len(fitted["shown"]) == 1
+    assert fitted["shown"][0] >= 512
+
+
+def test_only_the_inputs_are_saved(fitted: dict[str, Any]) -> None:
+    """Not the verdict that the editor writes below them: an input that a later version adds would read it."""
+    (before,) = (node["widgets_values"] for node in fitted["graph"]["nodes"] if node["type"] == FIT)
+    assert fitted["saved"] == before
 
 
 def test_saved_png_brings_graph_and_schedule_back(editor: Editor, fitted: dict[str, Any]) -> None:

@@ -33,6 +33,11 @@ def press(editor: Editor, keys: str) -> None:
     editor.page.wait_for_timeout(700)
 
 
+def measures_new_nodes(editor: Editor) -> bool:
+    """Nodes 2.0 of ComfyUI 0.8.0 may count the measured size of a new node as a step of its own."""
+    return editor.style == "nodes2" and editor.version.startswith("0.8.")
+
+
 def what_matters(editor: Editor) -> tuple[dict[str, Any], list[Any]]:
     """Each node's own values, and the links; not sizes and places, nor what the editor adds to show a result."""
     values: dict[str, Any] = editor.page.evaluate(
@@ -80,6 +85,8 @@ def test_a_new_scheduler_is_taken_back(editor: Editor) -> None:
         after = what_matters(editor)
         assert len(editor.of_type(ART)) == 1
         press(editor, "Control+z")
+        if measures_new_nodes(editor) and what_matters(editor) != before:
+            press(editor, "Control+z")
         assert what_matters(editor) == before
     press(editor, "Control+y")
     assert what_matters(editor) == after
@@ -109,7 +116,7 @@ def test_dropped_files_are_taken_back_one_by_one(editor: Editor, tmp_path: Any) 
     press(editor, "Control+z")
     assert text_of(editor) == first
     press(editor, "Control+z")
-    if editor.of_type(ART):  # Nodes 2.0 measured the new node, which the editor counts as a step
+    if measures_new_nodes(editor) and editor.of_type(ART):
         press(editor, "Control+z")
     assert editor.of_type(ART) == []
     press(editor, "Control+y")

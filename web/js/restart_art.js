@@ -9,12 +9,14 @@ const FORMAT = "restart_art.schedule";
 const MAX_FILE_BYTES = 64 * 1024; // as in schedules/art/storage.py; anything larger is not ours to open
 
 // A new node's width and how much taller it is than the editor makes it, in pixels: text fields show what stands in
-// them, and the live curve can be read.
+// them, no name is cut off, and the live curve can be read.
 const ROOM = {
   RestART_CompareSchedules: [400, 200],
   RestART_FitARTSchedule: [400, 0],
   RestART_FitARTScheduleAdvanced: [400, 0],
   RestART_PlotSigmas: [400, 80],
+  RestART_SamplerParallelMidpoint: [360, 0],
+  RestART_SamplerRandomizedMidpoint: [360, 0],
   RestART_SamplerRestart: [400, 40],
 };
 
