@@ -14,8 +14,8 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(TESTS / "comfyui")]
 
 STARTED = (
-    "comfy.options", "comfy.cli_args", "folder_paths", "execution", "server", "nodes", "comfy.samplers",
-    "comfy_api.latest", "comfy_extras.nodes_custom_sampler", "comfy_extras.nodes_model_advanced",
+    "comfy.options", "comfy.cli_args", "utils.extra_config", "folder_paths", "execution", "server", "nodes",
+    "comfy.samplers", "comfy_api.latest", "comfy_extras.nodes_custom_sampler", "comfy_extras.nodes_model_advanced",
 )  # fmt: skip
 
 
