@@ -55,7 +55,7 @@ def test_the_floor_sees_the_errors_that_the_hosts_solver_makes(solver):
     for model in (FastMixture.of(grid_5x5(0.2)), FastMixture(normal((4, 30), 0), 0.3)):
         setting = setting_of(model)
         grid = torch.tensor([20.0, 5.0, 1.5, 0.5, 0.1, 0.0])
-        error = through_mixture(model, solver, setting.held_noise, setting.ends)
+        error = through_mixture(model, solver, setting.held_noise, fine_ends(setting, setting.held_noise, {}))
         assert float(error(grid[None, :-1].double())) == pytest.approx(setting.error(solver, grid), rel=1e-5)
 
 

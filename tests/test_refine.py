@@ -16,7 +16,7 @@ from restart_art.schedules.art.choice import choose, equivalent_steps, verdict
 from restart_art.schedules.art.loops import LOOPS, NEAREST, loop_for
 from restart_art.schedules.art.pilot import Trial
 from restart_art.schedules.art.refine import Refinement, run_cost
-from restart_art.schedules.art.refinement import BUDGETS, FEWEST_ROWS, NODES, Plan
+from restart_art.schedules.art.refinement import BUDGETS, FEWEST_ROWS, GAIN_COST, NODES, Plan
 from restart_art.schedules.art.search import LOWEST_START, GridSearch, resample
 from restart_art.schedules.art.span import TrajectorySpan
 from restart_art.schedules.art.surrogate import CubicPath, centred_slopes
@@ -244,7 +244,7 @@ def test_refinement_beats_its_seeds_within_its_budget():
 def test_plans_leave_runs_for_every_step_count(counts, solver):
     plan = Plan.of(16, counts, solver)
     assert plan.rows >= FEWEST_ROWS
-    assert plan.runs == BUDGETS[len(counts)] - NODES * plan.rows
+    assert plan.runs == BUDGETS[len(counts)] - NODES * plan.rows - GAIN_COST
     assert plan.runs >= 3 * sum(run_cost(solver, n, plan.rows) for n in counts)
 
 

@@ -57,7 +57,7 @@ def test_budgets_are_kept_and_every_evaluation_is_counted(solver, steps):
     report = schedule.report
     assert report["model_evaluations"] + report["pilot_evaluations"] == model.evaluations
     assert report["model_evaluations"] <= (2450 if len(steps) == 1 else 3675)
-    assert report["pilot_evaluations"] <= 2000 * len(steps)
+    assert report["pilot_evaluations"] <= 2000
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert seen[-1].done == model.evaluations <= seen[-1].total
 
@@ -118,10 +118,10 @@ def test_start_can_be_held_at_sigma_max(method):
         schedule = fit_schedule(model, start(model, 12, 1.0), method=method, steps=(6,), free_start=free, **SD)
         assert schedule.report["free_start"] is free
         first[free] = schedule.sigmas(6)[0].item()
+        if free and schedule.report["chosen"][6].startswith("refined"):
+            assert first[True] >= 0.6 * 15 * (1 - 1e-6)
     assert first[False] == pytest.approx(15.0)
     assert first[True] < 0.99 * 15
-    if method == "refined":
-        assert first[True] >= 0.6 * 15 * (1 - 1e-6)
 
 
 def test_stock_is_kept_where_nothing_is_better():

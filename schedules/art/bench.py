@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ...samplers.solvers import resolve_solver
+from .direct import Density, fit_along
 from .span import TrajectorySpan
 from .surrogate import ReferencePath, Surrogate
 from .tau import TauAxis, discrete_levels
-from .trajectories import Field, FieldRows, solve_reference
+from .trajectories import Field, FieldRows, Reference, solve_reference
 
+GAIN_ROWS, GAIN_STRIDES = 6, (16, 4)  # trajectories that gains are measured on; nodes between sources, between steps
 MAX_PAIRS = 160  # secants a surrogate is made of: they set what it costs
 
 
@@ -62,6 +64,7 @@ class Bench:
             sigmas = self.axis.levels[torch.unique(self.axis.nearest(sigmas)).flip(0)]
         reference = solve_reference(field, self.rows, sigmas)
         self.ends = reference.end
+        self._reference: Reference | None = reference
         noise = field.start(self.rows, 1.0)
         self.span = TrajectorySpan(len(self.rows), tuple(noise.shape[1:]), noise.dtype, exact=not projected)
         self.runs: list[Run] = []
@@ -134,6 +137,15 @@ class Bench:
     def best(self, solver: str, steps: int) -> Run:
         """The measured run with the least mean error at this step count."""
         return min((r for r in self.runs if r.solver == solver and r.steps == steps), key=lambda r: r.mean)
+
+    def densities(self, solver: str) -> dict[float, Density]:
+        """The direct method's node densities (direct.py), from the reference and the gains of GAIN_ROWS trajectories.
+
+        To be asked once: the full reference is then let go.
+        """
+        assert self._reference is not None
+        reference, self._reference = self._reference, None
+        return fit_along(self.field, reference, solver, GAIN_ROWS, GAIN_STRIDES)
 
 
 class _Recorder(FieldRows):

@@ -6,40 +6,44 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 
-from .pilot import Trial
+from .pilot import Trial, log_gaps
 
 PILOT_NOISE = 0.05  # learned candidates closer than this cannot be told apart by some twelve trajectories
-MARGIN = 1.5  # standard errors of the paired difference by which a learned grid must be ahead of the best stock one
+MARGIN = 1.5  # standard errors of the paired log difference by which a learned grid must be ahead of the best stock
 
 
 def choose(trials: Sequence[Trial], learned: Sequence[str], baselines: Set[str]) -> Trial:
     """The candidate to keep, never one measured worse than the best stock schedule.
 
     Only trials run on every trajectory count. Among learned ones the likelier (earlier in `learned`) is taken unless
-    another is better by PILOT_NOISE, or simply the best where `learned` names no order. It replaces the best stock
-    schedule only if ahead of it by MARGIN standard errors of their difference on the same trajectories.
+    another's score (pilot.py) is better by PILOT_NOISE, or simply the best where `learned` names no order. It replaces
+    the best stock schedule only if clearly ahead of it.
     """
     full = max(len(t.errors) for t in trials)
     tested = [t for t in trials if len(t.errors) == full]
-    stock = min((t for t in tested if t.name in baselines), key=lambda t: t.mean, default=None)
+    stock = min((t for t in tested if t.name in baselines), key=lambda t: t.score, default=None)
     own = [t for t in tested if t.name not in baselines]
     if stock is not None:
         own = [t for t in own if clearly_ahead(t, stock)]
     if not own:
-        return stock or min(tested, key=lambda t: t.mean)
-    limit = min(t.mean for t in own) * (1 + PILOT_NOISE if learned else 1)
+        return stock or min(tested, key=lambda t: t.score)
+    limit = min(t.score for t in own) * (1 + PILOT_NOISE if learned else 1)
     rank = {name: i for i, name in enumerate(learned)}
-    return min((t for t in own if t.mean <= limit), key=lambda t: (rank.get(t.name, len(rank)), t.mean))
+    return min((t for t in own if t.score <= limit), key=lambda t: (rank.get(t.name, len(rank)), t.score))
 
 
 def clearly_ahead(trial: Trial, stock: Trial) -> bool:
-    """Whether the mean paired difference exceeds MARGIN of its standard errors (with one trajectory: 0)."""
-    gains = [b - a for a, b in zip(trial.errors, stock.errors, strict=True)]
+    """Whether its mean error is not larger, and its errors' logs are smaller by MARGIN standard errors.
+
+    On the same trajectories, in pairs; with one trajectory, whether it is smaller. In logs, so that one trajectory
+    that ends in another mode does not hide, or make, a difference that all the others agree on.
+    """
+    gains = log_gaps(stock, trial)
     mean = sum(gains) / len(gains)
     if len(gains) < 2:
         return mean > 0
     spread = sum((g - mean) ** 2 for g in gains) / (len(gains) - 1)
-    return mean > 0 and mean >= MARGIN * math.sqrt(spread / len(gains))
+    return trial.mean <= stock.mean and mean > 0 and mean >= MARGIN * math.sqrt(spread / len(gains))
 
 
 def equivalent_steps(error: float, known: Mapping[int, float]) -> float | None:

@@ -11,6 +11,7 @@ h ~ (sigma^2 + c^2)^(3/4) without.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +20,11 @@ from scipy.interpolate import interp1d
 from torch import Tensor
 
 from ...samplers.grid import check_choice
+from ..stock import Schedule
 from .trajectories import Field, Reference, log_uniform_nodes, propagate, solve_reference
 
 NODES = 40  # of a reference trajectory
-SOURCE_STRIDE = 8  # a trajectory propagates every 8th node's error
-MARCH_STRIDE = 2
+STRIDES = (8, 2)  # a trajectory propagates every 8th node's error, on every 2nd node
 
 # Which local error a solver leaves. Euler: one derivative of D. The others interpolate or average D and leave its
 # second derivative in lambda = -log sigma too; multistep ones, whose first step is an Euler step, want it short.
@@ -72,14 +73,29 @@ class Density:
         constant in sigma, and 0 is the end of the last step. Where a node would fall below the last one of `sigmas`,
         the nodes end there instead.
         """
+        t, total, end = self._integral()
+        wanted = (np.arange(steps) + skip) / (steps + skip) * end
+        if wanted[-1] > total[-1]:
+            wanted = np.linspace(min(wanted[0], 0.9 * total[-1]), total[-1], steps) if steps > 1 else wanted[:1] * 0
+        return [float(v) for v in np.exp(-np.interp(wanted, total, t))]
+
+    def foreseen(self, grid: Tensor, order: int) -> float:
+        """End error of a descending grid that ends in 0, up to a factor: the sum of increment^(order + 1).
+
+        To leading order a step of a method of this order adds as much (the gain included, where the density has it
+        in full): what tells likely grids from hopeless ones without a model call.
+        """
+        t, total, end = self._integral()
+        passed = np.interp(-np.log(grid[:-1].double().cpu().numpy()), t, total)
+        return float((np.diff(np.append(passed, end)) ** (order + 1)).sum())
+
+    def _integral(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """-log sigma on a fine axis, the density integrated up to there, and its whole up to sigma 0."""
         coarse = -np.log(self.sigmas)
         t = np.linspace(coarse[0], coarse[-1], 40 * len(coarse))
         density = np.exp(np.interp(t, coarse, np.log(self.values)))  # a density is nearly a power of sigma
         total = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(t))])
-        wanted = (np.arange(steps) + skip) / (steps + skip) * (total[-1] + self.values[-1])
-        if wanted[-1] > total[-1]:
-            wanted = np.linspace(min(wanted[0], 0.9 * total[-1]), total[-1], steps) if steps > 1 else wanted[:1] * 0
-        return [float(v) for v in np.exp(-np.interp(wanted, total, t))]
+        return t, total, float(total[-1] + self.values[-1])
 
 
 def fit_densities(
@@ -101,20 +117,50 @@ def fit_densities(
     check_choice("solver", solver, OBJECTIVES)
     nodes = log_uniform_nodes(NODES, sigma_min, sigma_max, field.process)
     reference = solve_reference(field, rows, nodes)
-    lam = -nodes.log()
+    return fit_along(field, reference, solver), reference
+
+
+def fit_along(
+    field: Field, reference: Reference, solver: str, gain_rows: int = 0, strides: tuple[int, int] = STRIDES
+) -> dict[float, Density]:
+    """{power of the gain: Density} from fine trajectories. Cost: the propagation of errors.
+
+    gain_rows: how many of the trajectories propagate errors, the others taking their geometric mean; 0: all do.
+    strides: nodes between the sources of a trajectory, and between the steps of the march.
+    """
+    lam = -reference.sigmas.log()
     first, middle = _slope(reference.denoised, lam)  # D'_lambda, and x''_sigma = D'_lambda / sigma^2
-    gains = _measure_gains(field, reference, first, lam, middle)
-    size = _size(first)
-    if OBJECTIVES[solver] != "first order":
+    size, rows = _size(first), range(first.shape[1])[: gain_rows or None]
+    gain = _measure_gains(field, reference.only(rows), first[:, rows], lam, middle, strides)
+    if len(rows) < first.shape[1]:
+        gain = gain.log().mean(1, keepdim=True).exp()
+    if order_of(solver) == 2:
         second, inner = _slope(first, middle)
         size = size + _interpolate(_size(second), inner, middle)
     found = {}
     for power in (0.0, 0.5, 1.0):
         # Euler: d sigma = sigma |d log sigma|, so sqrt(E|J x''|) sigma = sqrt(E|J D'|).
-        order = 1 if OBJECTIVES[solver] == "first order" else 2
-        weight = (size * gains**power).mean(1).numpy() ** (1 / (order + 1))
-        found[power] = Density(nodes.numpy(), _smooth(weight, middle.numpy(), lam.numpy()))
-    return found, reference
+        weight = (size * gain**power).mean(1).numpy() ** (1 / (order_of(solver) + 1))
+        found[power] = Density(reference.sigmas.cpu().numpy(), _smooth(weight, middle.numpy(), lam.numpy()))
+    return found
+
+
+def order_of(solver: str) -> int:
+    """Order of a solver's error: 1 or 2."""
+    return 1 if OBJECTIVES[solver] == "first order" else 2
+
+
+def density_candidates(densities: Mapping[float, Density], solver: str, free_start: bool) -> dict[str, Schedule]:
+    """The schedules to try for a solver (VARIANTS), likeliest first. free_start False: all start at the top."""
+    variants = VARIANTS[OBJECTIVES[solver]]
+    if not free_start:  # those that differ once all start at the top
+        powers = {power: name for name, (power, _) in reversed(variants.items())}
+        variants = {name: (power, 0.0) for power, name in reversed(powers.items())}
+    return {name: _schedule(densities[power], skip) for name, (power, skip) in variants.items()}
+
+
+def _schedule(density: Density, skip: float) -> Schedule:
+    return lambda n: torch.tensor([*density.grid(n, skip), 0.0], dtype=torch.float32)
 
 
 def _slope(values: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,19 +174,23 @@ def _size(values: Tensor) -> Tensor:
     return values.flatten(2).norm(dim=2).double().cpu()
 
 
-def _measure_gains(field: Field, reference: Reference, slope: Tensor, lam: Tensor, middle: Tensor) -> Tensor:
-    """Gain at every middle and trajectory, (NODES - 1, rows) float64 on the CPU.
+def _measure_gains(
+    field: Field, reference: Reference, slope: Tensor, lam: Tensor, middle: Tensor, strides: tuple[int, int]
+) -> Tensor:
+    """Gain at every middle and trajectory, (nodes - 1, rows) float64 on the CPU.
 
-    Each trajectory propagates every SOURCE_STRIDE-th node's error, neighbours starting at different nodes: more
+    Each trajectory propagates only the errors of nodes a stride apart, neighbours starting at different nodes: more
     trajectories for the same cost, and what matters is the mean over them.
     """
+    apart, march = strides
+    nodes, count = len(lam), apart // march
     gains = torch.ones(slope.shape[:2], dtype=torch.float64)
-    for offset in range(0, SOURCE_STRIDE, MARCH_STRIDE):
-        rows = list(range(offset // MARCH_STRIDE, slope.shape[1], SOURCE_STRIDE // MARCH_STRIDE))
+    for group in range(count):
+        rows = list(range(group, slope.shape[1], count))
         if rows:
-            sources = sorted({*range(offset, NODES, SOURCE_STRIDE), NODES - 1})
-            directions = slope[[min(j, NODES - 2) for j in sources]][:, rows]
-            gain = propagate(field, reference.only(rows), sources, directions, MARCH_STRIDE)
+            sources = sorted({*range(group * march, nodes, apart), nodes - 1})
+            directions = slope[[min(j, nodes - 2) for j in sources]][:, rows]
+            gain = propagate(field, reference.only(rows), sources, directions, march)
             gains[:, rows] = _interpolate(gain.cpu(), lam[sources], middle)
     return gains
 

@@ -18,9 +18,10 @@ from .actor_critic_fit import art_rl_candidates
 from .actor_critic_settings import ActorCriticSettings
 from .choice import choose, equivalent_steps, verdict
 from .curve import MAX_KNOTS, ArtSchedule, compress
-from .direct import OBJECTIVES, VARIANTS, Density, fit_densities
+from .direct import OBJECTIVES, Density, density_candidates, fit_densities, order_of
 from .monitor import FitProgress, Monitor
-from .pilot import REFERENCE_NODES, Trial, run_pilot
+from .pilot import REFERENCE_NODES, Likely, Trial, run_pilot
+from .refine import run_cost
 from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent
 from .trajectories import Field, log_uniform_nodes, solve_reference
 
@@ -32,7 +33,10 @@ __all__ = ["METHODS", "FitProgress", "fit_schedule"]
 METHODS = ("direct", "refined", "art_rl")
 FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
-PILOT_BUDGET = 2000  # model evaluations of a refined fit's pilot for one step count, and again for each further one
+PILOT_BUDGET = 2000  # model evaluations of a pilot
+PILOT_ROWS = 20  # trajectories it has at most
+FINALISTS = 3  # candidates it should be able to run on all of them, beside the reference
+EQUAL_ROWS, EQUAL_SHARE = 4, 0.15  # trajectories on which equivalent steps are measured, and the budget's share for it
 
 
 def fit_schedule(
@@ -72,9 +76,9 @@ def fit_schedule(
         steps: step counts to fit and measure.
         method: "direct", "refined" or "art_rl", the paper's actor-critic (actor_critic.py): tens of thousands of
             evaluations for direct's objective; for fidelity to the paper.
-        free_start: whether a grid may start below sigma_max (refined: at 0.6 sigma_max at the lowest; direct: 0.6 of
-            a step below it). That shortens every step, but noise scaled to a lower sigma lacks what the model would
-            have shaped above it; this is part of the end error that is measured, and a refined fit reports it
+        free_start: whether a grid may start below sigma_max (searched: at 0.6 sigma_max at the lowest; by density:
+            0.6 of a step below it). That shortens every step, but noise scaled to a lower sigma lacks what the model
+            would have shaped above it; this is part of the end error that is measured, and a refined fit reports it
             ("start"). False: all start at sigma_max.
         baselines: the host's stock schedules by name, steps -> sigmas each. By default karras, exponential and,
             for a model with a table of sigmas, normal, simple and ddim_uniform.
@@ -130,14 +134,16 @@ def _learn(
     rows = torch.randperm(noise.shape[0], generator=torch.Generator().manual_seed(seed)).tolist()
     # At most half to learn on; a single trajectory serves both sides.
     fit_rows = rows[: max(1, min(ROWS if method == "refined" else FIT_ROWS, len(rows) // 2))]
-    pilot_rows = rows[len(fit_rows) :] or rows
+    budget = float("inf") if method == "art_rl" else PILOT_BUDGET  # art_rl has no prediction to begin with
+    pilot_rows = _pilot_rows(rows[len(fit_rows) :] or rows, counts, solver, budget)
     monitor.total = _expected(method, len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, solver)
     extra: dict[str, Any] = {}
     refined: Refined | None = None
+    likely: Likely | None = None
     if method == "refined":
         refined = fit_refined(field_, fit_rows, bounds, solver, counts, baselines, monitor, free_start=free_start)
         learned: dict[str, Candidate] = refined.candidates
-        extra = refined.report
+        extra, likely = refined.report, refined.likely
     elif method == "art_rl":
         monitor.total += (settings or ActorCriticSettings()).expected_evaluations()
         monitor.enter("density", "learning by actor-critic")
@@ -146,8 +152,9 @@ def _learn(
     else:
         monitor.enter("density", "measuring how the model bends its paths")
         densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
-        direct = _direct_candidates(densities, solver, free_start)
+        direct = density_candidates(densities, solver, free_start)
         learned = {**direct}
+        likely = _foreseen(densities[1.0], order_of(solver))
         monitor.show(direct["art"](counts[-1]))
     fit_cost = monitor.done
 
@@ -155,22 +162,26 @@ def _learn(
     nodes = log_uniform_nodes(REFERENCE_NODES, sigma_min, sigma_max, field_.process)
     ends = solve_reference(field_, pilot_rows, nodes).end
     monitor.enter("pilot", "running every candidate for real")
-    allowance = PILOT_BUDGET * len(counts) - (monitor.done - fit_cost) if refined else float("inf")
     trials = run_pilot(
         field_, pilot_rows, ends, {**learned, **baselines}, set(baselines), counts, solver, monitor.show_trials,
-        blend=refined is None, allowance=allowance,
+        blend=refined is None, likely=likely,
+        allowance=budget * (1 - EQUAL_SHARE) - (monitor.done - fit_cost),
     )  # fmt: skip
 
     curves, chosen = [], {}
     limit = MAX_KNOTS // len(counts)
     for n in counts:
         best = choose(
-            [t for t in trials[n] if len(t.sigmas) == n + 1], [] if refined else list(learned), set(baselines)
+            [t for t in trials[n] if len(t.sigmas) == n + 1],
+            list(refined.refinement.by_density if refined else learned),
+            set(baselines),
         )
         chosen[n] = best.name
         curves.append((n, compress(n, [float(v) for v in best.sigmas[:-1]], limit)))
-    spare = PILOT_BUDGET * len(counts) - (monitor.done - fit_cost)
-    equals = _equivalents(trials, chosen, baselines, refined, _measurer(field_, pilot_rows, ends, solver, spare))
+    spare = budget - (monitor.done - fit_cost)
+    equals = _equivalents(
+        trials, chosen, baselines, solver, _measurer(field_, pilot_rows[:EQUAL_ROWS], ends, solver, spare)
+    )
     report = {
         "method": method,
         "solver": solver,
@@ -190,37 +201,48 @@ def _learn(
     return ArtSchedule(tuple(curves), solver, field_.process.kind, sigma_min, sigma_max, report=report)
 
 
-def _direct_candidates(densities: Mapping[float, Density], solver: str, free_start: bool) -> dict[str, Schedule]:
-    variants = VARIANTS[OBJECTIVES[solver]]
-    if not free_start:  # those that differ once all start at the top
-        powers = {power: name for name, (power, _) in reversed(variants.items())}
-        variants = {name: (power, 0.0) for power, name in reversed(powers.items())}
-    return {name: _maker(densities[power], skip) for name, (power, skip) in variants.items()}
-
-
 def _expected(method: str, fit_rows: int, pilot_rows: int, counts: Sequence[int], candidates: int, solver: str) -> int:
     """An upper estimate of all evaluations."""
     if method == "refined":
-        return BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3)) + PILOT_BUDGET * len(counts)
+        return BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3)) + PILOT_BUDGET
+    if method == "direct":
+        return 210 * fit_rows + PILOT_BUDGET
     # All candidates in the pilot's first round, three of them to the end.
     runs = CALLS_PER_STEP.get(solver, 2) * sum(counts) * (2 * candidates + 3 * pilot_rows)
     return 210 * fit_rows + REFERENCE_NODES * pilot_rows + runs
 
 
+def _pilot_rows(rows: list[int], counts: Sequence[int], solver: str, budget: float) -> list[int]:
+    """As many trajectories as the budget lets FINALISTS run on, besides their reference; at least two, if there are."""
+    each = REFERENCE_NODES + FINALISTS * sum(run_cost(solver, n, 1) for n in counts)
+    return rows[: max(2, int(min(PILOT_ROWS, budget / each)))]
+
+
+def _foreseen(density: Density, order: int) -> Likely:
+    def likely(_: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
+        return {name: density.foreseen(grid, order) for name, grid in grids.items()}
+
+    return likely
+
+
 def _measurer(
-    field_: Field, rows: Sequence[int], ends: Tensor, solver: str, spare: int
-) -> Callable[[Tensor], float | None]:
-    """Really measures a grid on the pilot's trajectories while the allowance lasts, else gives None."""
+    field_: Field, rows: Sequence[int], ends: Tensor, solver: str, spare: float
+) -> Callable[[Tensor, Trial], float | None]:
+    """Really measures a grid on some trajectories while the allowance lasts, else gives None.
+
+    The error is scaled as another trial's mean error is to that on these trajectories: a fair pair.
+    """
     left = spare
 
-    def measure(grid: Tensor) -> float | None:
+    def measure(grid: Tensor, own: Trial) -> float | None:
         nonlocal left
-        cost = len(rows) * (CALLS_PER_STEP.get(solver, 2) * (len(grid) - 2) + 1)
+        cost = run_cost(solver, len(grid) - 1, len(rows))
         if cost > left:
             return None
         left -= cost
-        difference = (field_.solve(solver, rows, grid) - ends).flatten(1).double()
-        return float(difference.square().mean(1).sqrt().mean())
+        difference = (field_.solve(solver, rows, grid) - ends[: len(rows)]).flatten(1).double()
+        here = sum(own.errors[: len(rows)]) / len(rows)
+        return float(difference.square().mean(1).sqrt().mean()) * (own.mean / here if here > 0 else 1.0)
 
     return measure
 
@@ -229,8 +251,8 @@ def _equivalents(
     trials: Mapping[int, list[Trial]],
     chosen: Mapping[int, str],
     baselines: Mapping[str, Schedule],
-    refined: Refined | None,
-    measure: Callable[[Tensor], float | None],
+    solver: str,
+    measure: Callable[[Tensor, Trial], float | None],
 ) -> dict[int, tuple[str, float]]:
     """{steps: (best stock schedule, steps at which it is as accurate as the choice)}, where measured errors tell."""
     found = {}
@@ -241,8 +263,8 @@ def _equivalents(
             continue
         known = {len(t.sigmas) - 1: t.mean for ts in trials.values() for t in ts if t.name == rival.name}
         steps = equivalent_steps(own.mean, known)
-        if steps is None and refined is not None and own.mean < rival.mean:
-            known |= measured_equivalent(refined, own, rival, baselines[rival.name], measure)
+        if steps is None and own.mean < rival.mean:
+            known |= measured_equivalent(solver, own, rival, baselines[rival.name], measure)
             steps = equivalent_steps(own.mean, known)
         if steps is not None:
             found[n] = (rival.name, round(steps, 2))
@@ -262,7 +284,3 @@ def _check_inputs(noise: Tensor, steps: Sequence[int], solver: str, method: str)
     if not 1 <= len(counts) <= MAX_STEP_COUNTS:
         raise ValueError(f"steps is {list(steps)}; give 1 to {MAX_STEP_COUNTS} step counts")
     return counts
-
-
-def _maker(density: Density, skip: float) -> Schedule:
-    return lambda n: torch.tensor([*density.grid(n, skip), 0.0], dtype=torch.float32)

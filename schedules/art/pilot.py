@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
@@ -13,11 +14,15 @@ from ...samplers.grid import check_sigmas
 from ...samplers.solvers import CALLS_PER_STEP
 from .trajectories import Field
 
-# Rounds of the elimination: trajectories used so far, and how many times the best mean error a candidate may
-# have to stay in. Errors vary by trajectory, but candidates are compared on the same ones.
+Likely = Callable[[int, Mapping[str, Tensor]], Mapping[str, float]]  # (steps, {name: sigmas}) -> {name: predicted}
+
+# Rounds of the elimination: trajectories used so far, and how many times the best score a candidate may have to
+# stay in. Errors vary by trajectory, but candidates are compared on the same ones.
 ROUNDS = ((2, 1.6), (5, 1.25), (10, 1.1))
-CHANCE = 2.0  # standard errors of the paired difference within which a candidate stays in, however far behind
+CHANCE = 2.0  # standard errors of the paired log difference within which a candidate stays in, however far behind
 REFERENCE_NODES = 64
+FIRST_SHARE = 0.45  # of an allowance that the first round, of all candidates that are likely enough, may take
+FEWEST = 3  # candidates of a step count that the first round has, whatever they cost
 BLEND_FROM = 5  # trajectories after which the leaders are blended
 
 
@@ -35,6 +40,23 @@ class Trial:
         """Mean end error, inf before any run."""
         return sum(self.errors) / len(self.errors) if self.errors else float("inf")
 
+    @property
+    def score(self) -> float:
+        """What candidates are compared by: the geometric mean of the mean and the geometric mean of the errors.
+
+        Where a few trajectories end in another mode, they are most of the mean, and a dozen trajectories say little
+        of it; the geometric mean hardly sees them. On exact mixtures the two together chose better than either.
+        """
+        if not self.errors:
+            return float("inf")
+        logs = [math.log(max(e, 1e-30)) for e in self.errors]
+        return math.sqrt(self.mean * math.exp(sum(logs) / len(logs)))
+
+
+def log_gaps(a: Trial, b: Trial) -> list[float]:
+    """How much worse a is than b on each trajectory, in log error."""
+    return [math.log(max(u, 1e-30) / max(v, 1e-30)) for u, v in zip(a.errors, b.errors, strict=True)]
+
 
 def run_pilot(
     field: Field,
@@ -48,6 +70,7 @@ def run_pilot(
     *,
     blend: bool = True,
     allowance: float = float("inf"),
+    likely: Likely | None = None,
 ) -> dict[int, list[Trial]]:
     """End errors |x_end - reference| (root mean square over a sample's values) of each candidate.
 
@@ -62,11 +85,15 @@ def run_pilot(
         blend: whether to try blends.
         allowance: model evaluations it may spend; where a round would cost more, the worst are dropped before it,
             and it ends where not even the best and the best baseline can go on. The first round is always made.
+        likely: (steps, {name: sigmas}) -> {name: predicted error}. With it the first round leaves out those
+            predicted worst that would take it above FIRST_SHARE of the allowance.
 
     Returns:
-        {steps: trials, best first; dropped ones after those left}.
+        {steps: trials that were run, best first; dropped ones after those left}.
     """
     trials = {n: [t for name, make in candidates.items() if (t := _trial(name, make, n))] for n in steps}
+    if likely is not None:
+        trials = _likeliest(trials, likely, FIRST_SHARE * allowance / min(ROUNDS[0][0], len(rows)), solver, baselines)
     alive = {n: list(ts) for n, ts in trials.items()}
     done, blended, spent = 0, not blend, 0
     for wanted, tolerance in (*ROUNDS, (len(rows), float("inf"))):
@@ -84,32 +111,73 @@ def run_pilot(
             for trial in alive[n]:
                 end = field.solve(solver, [rows[i] for i in batch], trial.sigmas)
                 trial.errors += _errors(end, ends[batch])
-            best = min(alive[n], key=lambda t: t.mean)
-            rival = min((t for t in alive[n] if t.name in baselines), key=lambda t: t.mean, default=None)
+            best = min(alive[n], key=_score)
+            rival = min((t for t in alive[n] if t.name in baselines), key=_score, default=None)
             alive[n] = [t for t in alive[n] if t is rival or not _hopeless(t, best, tolerance)]
         done = until
         if done >= BLEND_FROM and not blended:
             blended = True
             for n in steps:
-                blends = _blends(alive[n], baselines)
+                needed = (len(rows) - done) * sum(
+                    _cost(solver, t) for ts in alive.values() for t in _leaders(ts, baselines)
+                )
+                blends = _affordable(_blends(alive[n], baselines), solver, (allowance - spent - needed) / done)
+                spent += done * sum(_cost(solver, t) for t in blends)
                 for trial in blends:
                     trial.errors += _errors(field.solve(solver, list(rows[:done]), trial.sigmas), ends[:done])
                 trials[n] += blends
                 alive[n] += blends
         on_round(trials)
-    return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.mean)) for n in steps}
+    return {n: sorted(trials[n], key=lambda t: (-len(t.errors), t.score)) for n in steps}
+
+
+def _score(trial: Trial) -> float:
+    return trial.score
+
+
+def _likeliest(
+    trials: Mapping[int, list[Trial]],
+    likely: Likely,
+    share: float,
+    solver: str,
+    baselines: Set[str],
+) -> dict[int, list[Trial]]:
+    """Leave out the relatively worst predicted until a trajectory of all the others costs at most share.
+
+    Every step count keeps its FEWEST best, the best baseline among them.
+    """
+    kept: dict[int, list[Trial]] = {}
+    ratios: dict[int, float] = {}  # by id of the trial
+    for n, ts in trials.items():
+        predicted = likely(n, {t.name: t.sigmas for t in ts})
+        least = min(predicted.values(), default=0.0)
+        kept[n] = sorted(ts, key=lambda t: predicted[t.name])
+        ratios |= {id(t): predicted[t.name] / least if least > 0 else 1.0 for t in ts}
+    while sum(_cost(solver, t) for ts in kept.values() for t in ts) > share:
+        spare = [(ratios[id(t)], n, t) for n, ts in kept.items() for t in _spare(ts, baselines)]
+        if not spare:
+            break
+        _, n, worst = max(spare, key=lambda item: item[0])
+        kept[n] = [t for t in kept[n] if t is not worst]
+    return {n: [t for t in ts if any(t is k for k in kept[n])] for n, ts in trials.items()}
+
+
+def _spare(ranked: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
+    """Trials that may be left out of some ranked by prediction: beyond the FEWEST, and not the best baseline."""
+    first = next((t for t in ranked if t.name in baselines), None)
+    return [t for t in ranked[FEWEST:] if t is not first]
 
 
 def _hopeless(trial: Trial, best: Trial, tolerance: float) -> bool:
     """Behind the best by more than the tolerance, and by more than a few trajectories' chance could explain."""
-    gaps = [a - b for a, b in zip(trial.errors, best.errors, strict=True)]
+    gaps = log_gaps(trial, best)
     mean = sum(gaps) / len(gaps)
-    if trial.mean <= tolerance * best.mean:
+    if trial.score <= tolerance * best.score:
         return False
-    if len(gaps) < 3 or trial.mean > 2 * best.mean:
+    if len(gaps) < 3 or trial.score > 2 * best.score:
         return True
     spread = sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1)
-    return mean > CHANCE * (spread / len(gaps)) ** 0.5
+    return mean > CHANCE * math.sqrt(spread / len(gaps))
 
 
 def _cost(solver: str, trial: Trial) -> int:
@@ -119,8 +187,8 @@ def _cost(solver: str, trial: Trial) -> int:
 
 def _leaders(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
     """The best and the best baseline: what a round cannot do without."""
-    best = min(alive, key=lambda t: t.mean)
-    rival = min((t for t in alive if t.name in baselines), key=lambda t: t.mean, default=best)
+    best = min(alive, key=_score)
+    rival = min((t for t in alive if t.name in baselines), key=_score, default=best)
     return [best] if rival is best else [best, rival]
 
 
@@ -128,7 +196,7 @@ def _drop_to(alive: dict[int, list[Trial]], share: float, solver: str, baselines
     """Drop the relatively worst of all step counts until a trajectory of each of the others costs at most share."""
     while sum(_cost(solver, t) for ts in alive.values() for t in ts) > share:
         spare = [
-            (t.mean / min(u.mean for u in ts), n, t)
+            (t.score / min(u.score for u in ts), n, t)
             for n, ts in alive.items()
             for t in ts
             if t not in _leaders(ts, baselines)
@@ -137,9 +205,19 @@ def _drop_to(alive: dict[int, list[Trial]], share: float, solver: str, baselines
         alive[n] = [t for t in alive[n] if t is not worst]
 
 
+def _affordable(trials: Sequence[Trial], solver: str, share: float) -> list[Trial]:
+    """The first of the trials whose cost for a trajectory is at most share in all."""
+    kept: list[Trial] = []
+    for trial in trials:
+        share -= _cost(solver, trial)
+        if share >= 0:
+            kept.append(trial)
+    return kept
+
+
 def _blends(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
     """Mean log sigmas of the best baseline with the two best learned and the second baseline, at its step count."""
-    ranked = sorted((t for t in alive if len(t.sigmas) == t.steps + 1), key=lambda t: t.mean)
+    ranked = sorted((t for t in alive if len(t.sigmas) == t.steps + 1), key=_score)
     stock = [t for t in ranked if t.name in baselines]
     learned = [t for t in ranked if t.name not in baselines]
     pairs = [(stock[0], other) for other in [*learned[:2], *stock[1:2]]] if stock else []

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.solvers import CALLS_PER_STEP
+from ..stock import Schedule
 from .bench import Bench, Run
 from .search import GridSearch
 
@@ -34,7 +35,8 @@ class Refinement:
     """A refinement under way at some step counts.
 
     rivals: {steps: {name: sigmas ending in 0}} stock grids with that many steps. budget: evaluations the runs may
-    spend in all. on_run: called after every run with its step count.
+    spend in all. by_density: the direct method's schedules (direct.py), steps -> sigmas ending in 0: the best
+    predicted is run too, and all are starts of the search. on_run: called after every run with its step count.
     """
 
     bench: Bench
@@ -42,6 +44,7 @@ class Refinement:
     rivals: Mapping[int, Mapping[str, Tensor]]
     budget: int
     free_start: bool = True
+    by_density: Mapping[str, Schedule] = field(default_factory=dict)
     on_run: Callable[[int], None] = lambda _: None
     pools: dict[int, Tensor] = field(default_factory=dict)
     idle: dict[int, int] = field(default_factory=dict)
@@ -55,6 +58,8 @@ class Refinement:
         for name_count in range(SEEDS):
             for steps in self.rivals:
                 self._seed(steps, even=name_count == 0)
+        for steps in self.rivals:
+            self._seed_density(steps)
         while any([self._advance(steps) for steps in self.rivals]):  # noqa: C419 every step count gets its turn
             pass
         return {steps: self.bench.best(self.solver, steps) for steps in self.rivals if self._measured(steps)}
@@ -88,6 +93,13 @@ class Refinement:
             predicted = self.predict(steps, left)
             name = min(predicted, key=lambda n: predicted[n])
             self._run(steps, left[name], name, predicted[name])
+
+    def _seed_density(self, steps: int) -> None:
+        grids = {name: make(steps).double() for name, make in self.by_density.items()}
+        if grids and self._affordable(steps):
+            predicted = self.predict(steps, grids)
+            name = min(predicted, key=lambda n: predicted[n])
+            self._run(steps, grids[name], name, predicted[name])
 
     def _unevenness(self, grid: Tensor) -> float:
         axis = self.bench.axis
@@ -130,7 +142,8 @@ class Refinement:
         dtype = torch.float64 if precise else torch.float32
         rapid = surrogate.to(dtype)
         others = [r.sigmas[:-1] for n in self.pools if n != steps for r in sorted(self._measured(n), key=_mean)[:1]]
-        starts = self.search.starts(steps, [*(g[:-1].clone() for g in self.rivals[steps].values()), *others])
+        known = [*self.rivals[steps].values(), *(make(steps).double() for make in self.by_density.values())]
+        starts = self.search.starts(steps, [*(g[:-1].clone() for g in known), *others])
         with torch.no_grad():
             order = rapid.mean_error(self.solver, starts.to(dtype)).argsort()
         iterations, fresh = FIRST, SCREENED

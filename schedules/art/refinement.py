@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from ...samplers.grid import check_sigmas
 from ..stock import Schedule
 from .bench import Bench, Run
 from .curve import ArtSchedule
+from .direct import Density, density_candidates, order_of
 from .loops import dpmpp_2m
 from .monitor import Monitor
 from .pilot import Trial
@@ -26,9 +28,11 @@ ROWS = 16  # trajectories refined on
 FEWEST_ROWS = 6
 NODES = 64  # of a reference trajectory
 BUDGETS = {1: 2450, 2: 3675, 3: 4900}  # model evaluations by how many step counts, reference included
+GAIN_COST = 400  # about what the gains of a bench's densities take
 ROUNDS = 7  # real runs a step count should get at least: fewer trajectories before fewer runs
 CLOSE, DIFFERENT = 1.1, 0.1  # a second candidate: its measured error over the best one's, its distance in tau
 TRIES = 3
+SEARCHED = "refined"  # how the names of searched grids begin
 FAR = 4  # how many times as many steps the equivalent of a schedule is looked for
 
 
@@ -44,7 +48,7 @@ class Plan:
         """As many trajectories, of `rows` at hand, as leave every step count its runs."""
         budget = BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3))
         for wanted in range(min(rows, ROWS), 0, -1):
-            left = budget - NODES * wanted
+            left = budget - NODES * wanted - GAIN_COST
             if wanted <= FEWEST_ROWS or left >= ROUNDS * sum(run_cost(solver, n, wanted) for n in counts):
                 return cls(wanted, left)
         raise ValueError(f"there are {rows} trajectories; a fit needs at least one")
@@ -57,7 +61,18 @@ class Refined:
     candidates: dict[str, Candidate]
     runs: dict[int, Run]
     refinement: Refinement
+    density: Density
     report: dict[str, Any] = field(default_factory=dict)
+
+    def likely(self, _: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
+        """What the pilot should rather run: searched grids first, the others as the density foresees (direct.py).
+
+        Where trajectories part between modes, that is surer of stock grids than the surrogate.
+        """
+        order = order_of(self.refinement.solver)
+        foreseen = {name: self.density.foreseen(grid, order) for name, grid in grids.items()}
+        least = min(foreseen.values(), default=0.0)
+        return {name: least if name.startswith(SEARCHED) else value for name, value in foreseen.items()}
 
 
 def fit_refined(
@@ -73,9 +88,11 @@ def fit_refined(
 ) -> Refined:
     """Refine a grid for each step count on the given trajectories (see refine.py).
 
-    Candidates: "refined", the best measured grid of each step count, and "refined_2", the next best one that differs
-    from it, if it is CLOSE: a dozen trajectories cannot always tell them apart. With several step counts also
-    "refined_curve", the one of these curves that is predicted best over all of them, resampled.
+    Candidates: "refined", the best measured of the searched grids of each step count, and "refined_2", the next best
+    one that differs from it, if it is CLOSE: a dozen trajectories cannot always tell them apart. With several step
+    counts also "refined_curve", the one of these curves that is predicted best over all of them, resampled. And the
+    direct method's schedules (direct.py), which cost little here: where some trajectories end in another mode, a
+    density averaged over levels is surer than a search.
     """
     began, in_model = time.monotonic(), field_.seconds
     plan = Plan.of(len(rows), counts, solver)
@@ -92,16 +109,22 @@ def fit_refined(
             errors = {r.name or "refined": r.mean for r in sorted(shown, key=lambda r: -r.mean)}
             monitor.show(bench.best(solver, counts[-1]).sigmas, errors, line)
 
-    refinement = Refinement(bench, solver, rivals, plan.runs, free_start, on_run)
-    runs = refinement.refine()
+    spent = field_.spent
+    densities = bench.densities(solver)
+    by_density = density_candidates(densities, solver, free_start)
+    left = plan.runs + GAIN_COST - (field_.spent - spent)
+    refinement = Refinement(bench, solver, rivals, left, free_start, by_density, on_run)
+    refinement.refine()
+    runs = {n: _searched(bench, solver, n) for n in counts}
     second = {n: _second(bench, solver, n) for n in counts}
     candidates: dict[str, Candidate] = {
-        "refined": lambda n: runs[n].sigmas.float(),
+        SEARCHED: lambda n: runs[n].sigmas.float(),
         "refined_2": lambda n: None if (run := second[n]) is None else run.sigmas.float(),
     }
     if len(counts) > 1:
         curve = _one_curve(refinement, runs, bounds, field_.process.kind)
         candidates["refined_curve"] = curve.sigmas
+    candidates |= refinement.by_density
     report: dict[str, Any] = {
         "rows": plan.rows,
         "runs": len(bench.runs),
@@ -110,41 +133,35 @@ def fit_refined(
         "start": {n: _start_cost(bench, run) for n, run in runs.items()},
     }
     report["surrogate_seconds"] = round(time.monotonic() - began - (field_.seconds - in_model), 3)
-    return Refined(candidates, runs, refinement, report)
+    return Refined(candidates, runs, refinement, densities[1.0], report)
 
 
 def measured_equivalent(
-    refined: Refined,
+    solver: str,
     own: Trial,
     rival: Trial,
     make: Schedule,
-    measure: Callable[[Tensor], float | None],
+    measure: Callable[[Tensor, Trial], float | None],
 ) -> dict[int, float]:
     """The rival's measured errors at step counts around the one where it is as accurate as `own`, {steps: error}.
 
-    The surrogate proposes the step count; where the rival still falls short there, a larger one, TRIES times in all.
-    measure: really runs a grid on the pilot's trajectories; None where that would cost too much.
+    The first step count is guessed from the solver's order; where the rival still falls short there, a larger one,
+    TRIES times in all. measure: really runs a grid, and scales its error as the given trial's; None where that would
+    cost too much.
     """
-    refinement = refined.refinement
     known: dict[int, float] = {}
-    here = refinement.predict(own.steps, {"": rival.sigmas.double()})[""]
-    if here <= 0:
-        return known
-    wanted, last = own.mean / rival.mean, len(rival.sigmas) - 1
-    for m in range(own.steps + 1, FAR * own.steps + 1):
-        grid = usable(make, m)
-        if grid is None or len(grid) - 1 <= last:
-            continue
-        if refinement.predict(own.steps, {"": grid.double()})[""] / here > wanted:
-            continue
-        error = measure(grid)
-        if error is None:
+    last, error = len(rival.sigmas) - 1, rival.mean
+    for _ in range(TRIES):
+        wanted = math.ceil(last * (error / own.mean) ** (1 / order_of(solver))) if own.mean > 0 else FAR * own.steps
+        wanted = min(max(wanted, last + 1), FAR * own.steps)
+        grid = usable(make, wanted)
+        found = None if grid is None or len(grid) - 1 <= last else measure(grid, own)
+        if grid is None or found is None:
             break
-        last = len(grid) - 1
+        last, error = len(grid) - 1, found
         known[last] = error
-        if error <= own.mean or len(known) == TRIES:
+        if error <= own.mean:
             break
-        wanted *= 0.95 * own.mean / error
     return known
 
 
@@ -176,12 +193,20 @@ def _one_curve(refinement: Refinement, runs: Mapping[int, Run], bounds: tuple[fl
     return curves[min(curves)]
 
 
+def _searched(bench: Bench, solver: str, steps: int) -> Run:
+    """The best measured of the searched grids, or of all where none was."""
+    runs = [r for r in bench.runs if r.solver == solver and r.steps == steps]
+    return min([r for r in runs if not r.name] or runs, key=lambda r: r.mean)
+
+
 def _second(bench: Bench, solver: str, steps: int) -> Run | None:
-    """The next best new grid at least DIFFERENT in tau from the best and at most CLOSE worse."""
-    runs = sorted((r for r in bench.runs if r.solver == solver and r.steps == steps), key=lambda r: r.mean)
+    """The next best searched grid at least DIFFERENT in tau from the best and at most CLOSE worse."""
+    best = _searched(bench, solver, steps)
+    found = [r for r in bench.runs if r.solver == solver and r.steps == steps and not r.name and r is not best]
+    runs = [best, *sorted(found, key=lambda r: r.mean)]
     taus = [bench.axis.taus(r.sigmas[:-1]) for r in runs]
     for run, tau in zip(runs[1:], taus[1:], strict=True):
-        if not run.name and run.mean <= CLOSE * runs[0].mean and (tau - taus[0]).abs().max() >= DIFFERENT:
+        if run.mean <= CLOSE * runs[0].mean and (tau - taus[0]).abs().max() >= DIFFERENT:
             return run
     return None
 

@@ -42,6 +42,7 @@ class Field:
         self.on_spent, self.ranks = on_spent, ranks
         self.max_batch: int | None = None
         self.seconds = 0.0  # spent in the model so far
+        self.spent = 0  # evaluations so far
 
     def start(self, rows: Sequence[int], sigma: float) -> Tensor:
         """(len(rows), ...) pure noise at level sigma."""
@@ -82,12 +83,14 @@ class FieldRows:
             evaluator = PairEvaluator(self.field.model, self.args, max_batch=self.field.max_batch, split_rows=True)
             out = evaluator.evaluate(x, sigma)
             self.field.max_batch = evaluator.max_batch
-        if not bool(torch.isfinite(out).all()):
+        finite = torch.isfinite(out).flatten(2).all(-1)
+        if not bool(finite.all()):
             raise ValueError(
-                f"the model returned NaN or inf at sigma {float(sigma.flatten()[0]):g}; a schedule cannot be learned "
+                f"the model returned NaN or inf at sigma {float(sigma[~finite].max()):g}; a schedule cannot be learned "
                 "from it (half precision overflow or a broken checkpoint are the usual causes)"
             )
         self.field.seconds += time.monotonic() - began
+        self.field.spent += sigma.numel()
         self.field.on_spent(sigma.numel())
         return out
 

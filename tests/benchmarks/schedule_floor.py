@@ -18,7 +18,7 @@ from torch import Tensor
 from restart_art.schedules.art.loops import LOOPS, Denoise, Prepare
 from restart_art.schedules.art.search import LOWEST_START
 
-from schedule_cases import FastMixture
+from schedule_cases import FastMixture, reduced
 
 RATE = 0.04
 
@@ -104,26 +104,6 @@ def through_mixture(model: FastMixture, solver: str, noise: Tensor, ends: Tensor
         return ((end - ends[:, None]).square().sum(-1) / values).sqrt().mean(0)
 
     return mean_error
-
-
-def reduced(model: FastMixture, noise: Tensor, ends: Tensor) -> tuple[FastMixture, tuple[Tensor, Tensor]]:
-    """The same problem in as many coordinates as there are means, and one more.
-
-    Outside the span of the means the denoiser only scales x, so a solver keeps that part on the line of its noise:
-    one coordinate along it tells all, and every distance stays what it was.
-    """
-    count, dims = model.means.shape
-    if dims <= count + 1:
-        return model, (noise, ends)
-    basis = torch.linalg.qr(model.means.T).Q
-    inside = [points @ basis for points in (noise, ends)]
-    outside = [points - part @ basis.T for points, part in zip((noise, ends), inside, strict=True)]
-    line = outside[0] / outside[0].norm(dim=1, keepdim=True)
-    along = [(part * line).sum(1, keepdim=True) for part in outside]
-    small = FastMixture(torch.cat([model.means @ basis, model.means.new_zeros(count, 1)], 1), model.scale)
-    small.log_weights = model.log_weights
-    found = [torch.cat(pair, 1) for pair in zip(inside, along, strict=True)]
-    return small, (found[0], found[1])
 
 
 def through_network(
