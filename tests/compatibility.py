@@ -38,22 +38,32 @@ def count(reports: Iterable[tuple[str, str]]) -> dict[str, dict[str, Counter[str
     return found
 
 
-def page(counts: dict[str, dict[str, Counter[str]]], date: str, python: str, torch: str) -> str:
-    """The page as markdown."""
+def kept(text: str, counts: dict[str, dict[str, Counter[str]]]) -> dict[str, list[str]]:
+    """Module -> cells of the page as it is, for modules that a run left out: what ran before did run."""
+    rows = re.findall(r"\(`(tests/[\w/]+\.py)`\) \| (.*) \|$", text, re.MULTILINE)
+    return {module: cells.split(" | ") for module, cells in rows if module not in counts and module in areas()}
+
+
+def page(counts: dict[str, dict[str, Counter[str]]], date: str, python: str, torch: str, before: str = "") -> str:
+    """The page as markdown. before: the page as it is; its rows stay for modules that this run left out, if it ran
+    the same versions."""
     versions = sorted({v for row in counts.values() for v in row}, key=lambda v: [int(p) for p in v.split(".")])
     lines = [
         "# Compatibility",
         "",
         "Written by `make compatibility`, which runs the tests below in real ComfyUI servers and in ComfyUI's own "
         f"Python. Last run {date}: Python {python}, torch {torch}, CPU. A number is tests passed; skipped ones (a "
-        "feature that a version lacks) and failed ones are named beside it. What is not in this table was not run.",
+        "feature that a version lacks) and failed ones are named beside it. What is not in this table was not run. A "
+        "run of some modules only leaves the rows of the others as they were.",
         "",
         "| What | " + " | ".join(f"ComfyUI {v}" for v in versions) + " |",
         "|---|" + "--:|" * len(versions),
     ]
     words = areas()
-    for module in sorted(counts):
-        cells = [_cell(counts[module].get(version, Counter())) for version in versions]
+    head = next((line for line in before.splitlines() if line.startswith("| What |")), "")
+    old = kept(before, counts) if head == lines[4] else {}
+    for module in sorted({*counts, *old}):
+        cells = old.get(module) or [_cell(counts[module].get(version, Counter())) for version in versions]
         lines.append(f"| {words.get(module, module)} (`{module}`) | " + " | ".join(cells) + " |")
     lines += ["", "No GPU was used: CUDA, MPS and several real devices are untested.", ""]
     return "\n".join(lines)

@@ -37,7 +37,8 @@ def pytest_terminal_summary(terminalreporter):
 
         counts = compatibility.count(compatibility.reports_of(terminalreporter.stats))
         today = datetime.date.today().isoformat()
-        text = compatibility.page(counts, today, platform.python_version(), torch.__version__.split("+")[0])
+        before = compatibility.PAGE.read_text(encoding="utf-8") if compatibility.PAGE.is_file() else ""
+        text = compatibility.page(counts, today, platform.python_version(), torch.__version__.split("+")[0], before)
         compatibility.PAGE.write_text(text, encoding="utf-8")
         terminalreporter.write_line(f"wrote {compatibility.PAGE}")
 

@@ -11,7 +11,6 @@ import torch
 from restart_art.samplers.solvers import resolve_solver
 from restart_art.schedules import ArtSchedule, edm_sigmas, fit_schedule
 from restart_art.schedules.art.direct import fit_densities
-from restart_art.schedules.art.pilot import run_pilot
 from restart_art.schedules.art.trajectories import Field, log_uniform_nodes, propagate, solve_reference
 
 from exact import Mixture, gaussian, grid_5x5, mixture_16d, start
@@ -140,7 +139,7 @@ def test_every_evaluation_is_counted_and_reported():
     assert seen[-1].done == model.evaluations <= seen[-1].total
     assert {p.stage for p in seen} == {"density", "reference", "pilot"}
     assert len(seen[-1].sigmas) == 10
-    singles = {"art", "art_raw", "art_propagated", "art_from_top", "karras", "exponential"}
+    singles = {"art", "art_raw", "art_from_top", "karras", "exponential"}
     assert {name for name in seen[-1].errors if "+" not in name} == singles
     assert set(report["chosen"]) == set(report["pilot"]) == {6, 9}
     assert schedule.steps == (6, 9)
@@ -168,26 +167,6 @@ def test_best_stock_schedule_is_returned_when_it_wins():
         **EDM,
     )
     assert worse.report["pilot"][8][worse.report["chosen"][8]] <= worse.report["pilot"][8]["karras"]
-
-
-def test_pilot_drops_the_hopeless_but_keeps_the_best_baseline():
-    model = grid_5x5(0.3)
-    field = field_of(model, 16)
-    rows = list(range(16))
-    ends = solve_reference(field, rows, log_uniform_nodes(96, 0.002, 80.0, field.process)).end
-    candidates = {
-        "good": lambda n: edm_sigmas(n, **EDM),
-        "fair": lambda n: edm_sigmas(n, 0.002, 80.0, 4.0),
-        "linear": lambda n: torch.linspace(80.0, 0.0, n + 1),
-        "broken": lambda n: torch.tensor([1.0, 2.0, 0.0]),
-        "absent": lambda n: None,
-    }
-    trials = run_pilot(field, rows, ends, candidates, {"linear", "fair"}, [10], "euler", lambda _: None)[10]
-    runs = {t.name: len(t.errors) for t in trials}
-    assert set(runs) == {"good", "fair", "linear", "fair+good"}
-    assert runs["good"] == runs["fair"] == 16
-    assert runs["linear"] == 2
-    assert trials[0].mean == min(t.mean for t in trials[:2])
 
 
 def test_same_seed_same_schedule_other_seed_other_trajectories():

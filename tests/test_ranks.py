@@ -18,9 +18,17 @@ SCRIPT = Path(__file__).with_name("rank_fit.py")
 
 def torchrun(*arguments: str, ranks: int = 2) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
-        str(SCRIPT), *arguments,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(ranks),
+        "--monitor-interval",
+        "3",
+        str(SCRIPT),
+        *arguments,
+    ]  # the interval gives the ranks left time to complain before they are ended
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=240, env=env, start_new_session=True

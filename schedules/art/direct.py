@@ -50,7 +50,6 @@ OBJECTIVES = {
 VARIANTS = {
     "first order": {
         "art": (0.5, 0.6),
-        "art_propagated": (1.0, 0.6),
         "art_raw": (0.0, 0.6),
         "art_from_top": (0.5, 0.0),
     },

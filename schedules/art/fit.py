@@ -33,9 +33,9 @@ __all__ = ["METHODS", "FitProgress", "fit_schedule"]
 METHODS = ("direct", "refined", "art_rl")
 FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
-PILOT_BUDGET = 2000  # model evaluations of a pilot
+PILOT_BUDGET, PILOT_FURTHER = 2000, 1500  # model evaluations of a pilot for one step count, and for each further one
 PILOT_ROWS = 20  # trajectories it has at most
-FINALISTS = 3  # candidates it should be able to run on all of them, beside the reference
+FINALISTS = 4  # candidates it should be able to run on all of them, beside the reference
 EQUAL_ROWS, EQUAL_SHARE = 4, 0.15  # trajectories on which equivalent steps are measured, and the budget's share for it
 
 
@@ -134,7 +134,7 @@ def _learn(
     rows = torch.randperm(noise.shape[0], generator=torch.Generator().manual_seed(seed)).tolist()
     # At most half to learn on; a single trajectory serves both sides.
     fit_rows = rows[: max(1, min(ROWS if method == "refined" else FIT_ROWS, len(rows) // 2))]
-    budget = float("inf") if method == "art_rl" else PILOT_BUDGET  # art_rl has no prediction to begin with
+    budget = float("inf") if method == "art_rl" else _pilot_budget(counts)  # art_rl has no prediction to begin with
     pilot_rows = _pilot_rows(rows[len(fit_rows) :] or rows, counts, solver, budget)
     monitor.total = _expected(method, len(fit_rows), len(pilot_rows), counts, len(baselines) + 5, solver)
     extra: dict[str, Any] = {}
@@ -204,12 +204,16 @@ def _learn(
 def _expected(method: str, fit_rows: int, pilot_rows: int, counts: Sequence[int], candidates: int, solver: str) -> int:
     """An upper estimate of all evaluations."""
     if method == "refined":
-        return BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3)) + PILOT_BUDGET
+        return BUDGETS.get(len(counts), BUDGETS[3] + 1500 * (len(counts) - 3)) + _pilot_budget(counts)
     if method == "direct":
-        return 210 * fit_rows + PILOT_BUDGET
+        return 210 * fit_rows + _pilot_budget(counts)
     # All candidates in the pilot's first round, three of them to the end.
     runs = CALLS_PER_STEP.get(solver, 2) * sum(counts) * (2 * candidates + 3 * pilot_rows)
     return 210 * fit_rows + REFERENCE_NODES * pilot_rows + runs
+
+
+def _pilot_budget(counts: Sequence[int]) -> int:
+    return PILOT_BUDGET + PILOT_FURTHER * (len(counts) - 1)
 
 
 def _pilot_rows(rows: list[int], counts: Sequence[int], solver: str, budget: float) -> list[int]:

@@ -18,11 +18,11 @@ Likely = Callable[[int, Mapping[str, Tensor]], Mapping[str, float]]  # (steps, {
 
 # Rounds of the elimination: trajectories used so far, and how many times the best score a candidate may have to
 # stay in. Errors vary by trajectory, but candidates are compared on the same ones.
-ROUNDS = ((2, 1.6), (5, 1.25), (10, 1.1))
+ROUNDS = ((1, 2.0), (3, 1.6), (6, 1.25), (10, 1.1))
 CHANCE = 2.0  # standard errors of the paired log difference within which a candidate stays in, however far behind
 REFERENCE_NODES = 64
-FIRST_SHARE = 0.45  # of an allowance that the first round, of all candidates that are likely enough, may take
-FEWEST = 3  # candidates of a step count that the first round has, whatever they cost
+FIRST_SHARE = 0.6  # of an allowance that the first round, of all candidates that are likely enough, may take
+FEWEST = 2  # baselines, and others, of a step count that the first round has, whatever they cost
 BLEND_FROM = 5  # trajectories after which the leaders are blended
 
 
@@ -144,7 +144,7 @@ def _likeliest(
 ) -> dict[int, list[Trial]]:
     """Leave out the relatively worst predicted until a trajectory of all the others costs at most share.
 
-    Every step count keeps its FEWEST best, the best baseline among them.
+    Every step count keeps its FEWEST best baselines, and as many others.
     """
     kept: dict[int, list[Trial]] = {}
     ratios: dict[int, float] = {}  # by id of the trial
@@ -163,9 +163,9 @@ def _likeliest(
 
 
 def _spare(ranked: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
-    """Trials that may be left out of some ranked by prediction: beyond the FEWEST, and not the best baseline."""
-    first = next((t for t in ranked if t.name in baselines), None)
-    return [t for t in ranked[FEWEST:] if t is not first]
+    """Trials that may be left out of some ranked by prediction: all but the FEWEST first baselines and others."""
+    kinds = ([t for t in ranked if t.name in baselines], [t for t in ranked if t.name not in baselines])
+    return [t for kind in kinds for t in kind[FEWEST:]]
 
 
 def _hopeless(trial: Trial, best: Trial, tolerance: float) -> bool:
