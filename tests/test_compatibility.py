@@ -24,6 +24,19 @@ def test_counts_and_cells():
     assert "| 0, 1 skipped, 1 **failed** | 2 |" in text
 
 
+def test_modules_that_a_run_leaves_out_keep_their_row():
+    first, second = list(compatibility.areas())[:2]
+    rows = {"0.8.0": Counter(passed=3), "0.33.0": Counter(passed=4, skipped=1)}
+    before = compatibility.page({first: rows}, "2026-01-01", "3.11.0", "2.13.0")
+    after = compatibility.page({second: rows}, "2026-01-02", "3.11.0", "2.13.0", before)
+    assert [line for line in before.splitlines() if first in line] == [
+        line for line in after.splitlines() if first in line
+    ]
+    assert sum("| 3 | 4, 1 skipped |" in line for line in after.splitlines()) == 2
+    other = compatibility.page({second: {"0.34.0": Counter(passed=1)}}, "2026-01-02", "3.11.0", "2.13.0", before)
+    assert first not in other  # other versions ran: no row is left of those
+
+
 @pytest.mark.parametrize("module", compatibility.areas())
 def test_every_module_says_what_it_is_about(module):
     assert len(compatibility.areas()[module].split()) >= 5
