@@ -15,13 +15,13 @@ from restart_art.schedules.art.bench import Bench
 from restart_art.schedules.art.choice import choose, equivalent_steps, verdict
 from restart_art.schedules.art.loops import LOOPS, NEAREST, loop_for
 from restart_art.schedules.art.pilot import Trial
-from restart_art.schedules.art.refine import Refinement, run_cost
+from restart_art.schedules.art.refine import Refinement
 from restart_art.schedules.art.refinement import BUDGETS, FEWEST_ROWS, GAIN_COST, NODES, Plan
 from restart_art.schedules.art.search import LOWEST_START, GridSearch, resample
 from restart_art.schedules.art.span import TrajectorySpan
 from restart_art.schedules.art.surrogate import CubicPath, centred_slopes
 from restart_art.schedules.art.tau import TauAxis, discrete_levels
-from restart_art.schedules.art.trajectories import Field, adams_weights, log_uniform_nodes, solve_reference
+from restart_art.schedules.art.trajectories import Field, adams_weights, log_uniform_nodes, run_cost, solve_reference
 from restart_art.tiny import load_tiny
 
 from exact import Mixture, gaussian, grid_5x5, start

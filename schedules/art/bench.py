@@ -14,7 +14,7 @@ from .direct import Density, fit_along
 from .span import TrajectorySpan
 from .surrogate import ReferencePath, Surrogate
 from .tau import TauAxis, discrete_levels
-from .trajectories import Field, FieldRows, Reference, solve_reference
+from .trajectories import Field, FieldRows, Reference, end_errors, solve_reference
 
 GAIN_ROWS, GAIN_STRIDES = 6, (16, 4)  # trajectories that gains are measured on; nodes between sources, between steps
 MAX_PAIRS = 160  # secants a surrogate is made of: they set what it costs
@@ -95,8 +95,7 @@ class Bench:
         recorder = _Recorder(self.field, self.rows)
         grid = sigmas.to(self.field.noise.device, self.field.noise.dtype)
         end = resolve_solver(solver)(recorder, self.field.start(self.rows, float(grid[0])), grid, disable=True)
-        difference = (end - self.ends).flatten(1).double()
-        errors = tuple(float(v) for v in difference.square().mean(1).sqrt())
+        errors = tuple(end_errors(end, self.ends))
         with torch.inference_mode(False):
             self._learn(recorder)
         run = Run(solver, sigmas.detach().double().cpu().clone(), errors, name)

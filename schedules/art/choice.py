@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 
-from .pilot import Trial, log_gaps
+from .pilot import Trial, log_gap
 
 PILOT_NOISE = 0.05  # learned candidates closer than this cannot be told apart by some twelve trajectories
 MARGIN = 1.5  # standard errors of the paired log difference by which a learned grid must be ahead of the best stock
@@ -38,12 +38,10 @@ def clearly_ahead(trial: Trial, stock: Trial) -> bool:
     On the same trajectories, in pairs; with one trajectory, whether it is smaller. In logs, so that one trajectory
     that ends in another mode does not hide, or make, a difference that all the others agree on.
     """
-    gains = log_gaps(stock, trial)
-    mean = sum(gains) / len(gains)
-    if len(gains) < 2:
+    mean, chance = log_gap(stock, trial)
+    if len(trial.errors) < 2:
         return mean > 0
-    spread = sum((g - mean) ** 2 for g in gains) / (len(gains) - 1)
-    return trial.mean <= stock.mean and mean > 0 and mean >= MARGIN * math.sqrt(spread / len(gains))
+    return trial.mean <= stock.mean and mean > 0 and mean >= MARGIN * chance
 
 
 def equivalent_steps(error: float, known: Mapping[int, float]) -> float | None:

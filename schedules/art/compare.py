@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ...samplers.grid import check_choice, check_count, check_sigmas
-from ...samplers.solvers import CALLS_PER_STEP, available_solvers, resolve_solver
+from ...samplers.solvers import available_solvers, resolve_solver
 from ..stock import Schedule
 from .choice import clearly_ahead
 from .pilot import REFERENCE_NODES, Trial
 from .tau import TauAxis, discrete_levels
-from .trajectories import Field, FieldRows, solve_reference
+from .trajectories import Field, FieldRows, end_errors, run_cost, solve_reference
 
 MIN_REFERENCE_NODES = 16
 GROUP_VALUES = 2**19  # latent values of the trajectories whose reference is solved together: two of 16 x 128 x 128
@@ -132,7 +132,7 @@ def _grid(entry: Entry, steps: int) -> Tensor | None:
 
 def expected_evaluations(runs: Sequence[Measurement], trajectories: int, nodes: int = REFERENCE_NODES) -> int:
     """Model evaluations of a comparison: exact for solvers whose last step, to sigma 0, is one call."""
-    calls = sum(CALLS_PER_STEP.get(run.solver, 2) * (len(run.sigmas) - 2) + 1 for run in runs)
+    calls = sum(run_cost(run.solver, len(run.sigmas) - 1, 1) for run in runs)
     return trajectories * (calls + nodes + nodes // 2)
 
 
@@ -209,11 +209,6 @@ def _nodes(axis: TauAxis, count: int) -> Tensor:
     if axis.levels is not None and len(axis.levels) > count:
         return axis.levels[torch.unique(axis.nearest(sigmas)).flip(0)]
     return sigmas
-
-
-def end_errors(end: Tensor, reference: Tensor) -> list[float]:
-    """Root mean square difference of each trajectory."""
-    return [float(v) for v in (end - reference).flatten(1).double().square().mean(1).sqrt()]
 
 
 class NotFinite(ValueError):

@@ -21,9 +21,8 @@ from .curve import MAX_KNOTS, ArtSchedule, compress
 from .direct import OBJECTIVES, Density, density_candidates, fit_densities, order_of
 from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Likely, Trial, run_pilot
-from .refine import run_cost
 from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent
-from .trajectories import Field, log_uniform_nodes, solve_reference
+from .trajectories import Field, end_errors, log_uniform_nodes, run_cost, solve_reference
 
 if TYPE_CHECKING:
     from .ranks import Ranks
@@ -244,9 +243,8 @@ def _measurer(
         if cost > left:
             return None
         left -= cost
-        difference = (field_.solve(solver, rows, grid) - ends[: len(rows)]).flatten(1).double()
-        here = sum(own.errors[: len(rows)]) / len(rows)
-        return float(difference.square().mean(1).sqrt().mean()) * (own.mean / here if here > 0 else 1.0)
+        errors, here = end_errors(field_.solve(solver, rows, grid), ends[: len(rows)]), own.errors[: len(rows)]
+        return sum(errors) / len(rows) * (own.mean * len(rows) / sum(here) if sum(here) > 0 else 1.0)
 
     return measure
 

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.grid import check_sigmas
-from ...samplers.solvers import CALLS_PER_STEP
-from .trajectories import Field
+from .trajectories import Field, end_errors, run_cost
 
 Likely = Callable[[int, Mapping[str, Tensor]], Mapping[str, float]]  # (steps, {name: sigmas}) -> {name: predicted}
 
@@ -53,9 +52,16 @@ class Trial:
         return math.sqrt(self.mean * math.exp(sum(logs) / len(logs)))
 
 
-def log_gaps(a: Trial, b: Trial) -> list[float]:
-    """How much worse a is than b on each trajectory, in log error."""
-    return [math.log(max(u, 1e-30) / max(v, 1e-30)) for u, v in zip(a.errors, b.errors, strict=True)]
+def log_gap(a: Trial, b: Trial) -> tuple[float, float]:
+    """How much worse a is than b on the same trajectories, in log error: the mean, and its standard error.
+
+    With a single trajectory the standard error is infinite.
+    """
+    gaps = [math.log(max(u, 1e-30) / max(v, 1e-30)) for u, v in zip(a.errors, b.errors, strict=True)]
+    mean = sum(gaps) / len(gaps)
+    if len(gaps) < 2:
+        return mean, math.inf
+    return mean, math.sqrt(sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1) / len(gaps))
 
 
 def run_pilot(
@@ -105,12 +111,15 @@ def run_pilot(
             share = (allowance - spent) / len(batch)
             if share < sum(_cost(solver, t) for n in steps for t in _leaders(alive[n], baselines)):
                 break
-            _drop_to(alive, share, solver, baselines)
+            _drop_to(
+                alive, share, solver, lambda n, t: t.score / min(u.score for u in alive[n]),
+                lambda ts: _not_leading(ts, baselines),
+            )  # fmt: skip
         spent += len(batch) * sum(_cost(solver, t) for n in steps for t in alive[n])
         for n in steps:
             for trial in alive[n]:
                 end = field.solve(solver, [rows[i] for i in batch], trial.sigmas)
-                trial.errors += _errors(end, ends[batch])
+                trial.errors += end_errors(end, ends[batch])
             best = min(alive[n], key=_score)
             rival = min((t for t in alive[n] if t.name in baselines), key=_score, default=None)
             alive[n] = [t for t in alive[n] if t is rival or not _hopeless(t, best, tolerance)]
@@ -124,7 +133,7 @@ def run_pilot(
                 blends = _affordable(_blends(alive[n], baselines), solver, (allowance - spent - needed) / done)
                 spent += done * sum(_cost(solver, t) for t in blends)
                 for trial in blends:
-                    trial.errors += _errors(field.solve(solver, list(rows[:done]), trial.sigmas), ends[:done])
+                    trial.errors += end_errors(field.solve(solver, list(rows[:done]), trial.sigmas), ends[:done])
                 trials[n] += blends
                 alive[n] += blends
         on_round(trials)
@@ -146,20 +155,15 @@ def _likeliest(
 
     Every step count keeps its FEWEST best baselines, and as many others.
     """
-    kept: dict[int, list[Trial]] = {}
-    ratios: dict[int, float] = {}  # by id of the trial
-    for n, ts in trials.items():
-        predicted = likely(n, {t.name: t.sigmas for t in ts})
-        least = min(predicted.values(), default=0.0)
-        kept[n] = sorted(ts, key=lambda t: predicted[t.name])
-        ratios |= {id(t): predicted[t.name] / least if least > 0 else 1.0 for t in ts}
-    while sum(_cost(solver, t) for ts in kept.values() for t in ts) > share:
-        spare = [(ratios[id(t)], n, t) for n, ts in kept.items() for t in _spare(ts, baselines)]
-        if not spare:
-            break
-        _, n, worst = max(spare, key=lambda item: item[0])
-        kept[n] = [t for t in kept[n] if t is not worst]
-    return {n: [t for t in ts if any(t is k for k in kept[n])] for n, ts in trials.items()}
+    predicted = {n: likely(n, {t.name: t.sigmas for t in ts}) for n, ts in trials.items()}
+    kept = {n: sorted(ts, key=lambda t: predicted[n][t.name]) for n, ts in trials.items()}
+
+    def behind(n: int, trial: Trial) -> float:
+        least = min(predicted[n].values())
+        return predicted[n][trial.name] / least if least > 0 else 1.0
+
+    _drop_to(kept, share, solver, behind, lambda ts: _spare(ts, baselines))
+    return {n: [t for t in ts if t in kept[n]] for n, ts in trials.items()}
 
 
 def _spare(ranked: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
@@ -170,19 +174,16 @@ def _spare(ranked: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
 
 def _hopeless(trial: Trial, best: Trial, tolerance: float) -> bool:
     """Behind the best by more than the tolerance, and by more than a few trajectories' chance could explain."""
-    gaps = log_gaps(trial, best)
-    mean = sum(gaps) / len(gaps)
     if trial.score <= tolerance * best.score:
         return False
-    if len(gaps) < 3 or trial.score > 2 * best.score:
+    if len(trial.errors) < 3 or trial.score > 2 * best.score:
         return True
-    spread = sum((g - mean) ** 2 for g in gaps) / (len(gaps) - 1)
-    return mean > CHANCE * math.sqrt(spread / len(gaps))
+    mean, chance = log_gap(trial, best)
+    return mean > CHANCE * chance
 
 
 def _cost(solver: str, trial: Trial) -> int:
-    """Model evaluations of one trajectory: the last step, to sigma 0, is one call with every solver."""
-    return CALLS_PER_STEP.get(solver, 2) * (len(trial.sigmas) - 2) + 1
+    return run_cost(solver, len(trial.sigmas) - 1, 1)
 
 
 def _leaders(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
@@ -192,17 +193,28 @@ def _leaders(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
     return [best] if rival is best else [best, rival]
 
 
-def _drop_to(alive: dict[int, list[Trial]], share: float, solver: str, baselines: Set[str]) -> None:
-    """Drop the relatively worst of all step counts until a trajectory of each of the others costs at most share."""
+def _drop_to(
+    alive: dict[int, list[Trial]],
+    share: float,
+    solver: str,
+    behind: Callable[[int, Trial], float],
+    spare: Callable[[Sequence[Trial]], Sequence[Trial]],
+) -> None:
+    """Drop the one farthest behind of all step counts until a trajectory of each of the others costs at most share.
+
+    behind: how many times as bad as the best of its step count. spare: those of a step count that may go.
+    """
     while sum(_cost(solver, t) for ts in alive.values() for t in ts) > share:
-        spare = [
-            (t.score / min(u.score for u in ts), n, t)
-            for n, ts in alive.items()
-            for t in ts
-            if t not in _leaders(ts, baselines)
-        ]
-        _, n, worst = max(spare, key=lambda item: item[0])
+        found = [(behind(n, t), n, t) for n, ts in alive.items() for t in spare(ts)]
+        if not found:
+            return
+        _, n, worst = max(found, key=lambda item: item[0])
         alive[n] = [t for t in alive[n] if t is not worst]
+
+
+def _not_leading(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
+    leaders = _leaders(alive, baselines)
+    return [t for t in alive if t not in leaders]
 
 
 def _affordable(trials: Sequence[Trial], solver: str, share: float) -> list[Trial]:
@@ -225,11 +237,6 @@ def _blends(alive: Sequence[Trial], baselines: Set[str]) -> list[Trial]:
         Trial(f"{a.name}+{b.name}", a.steps, torch.cat([(a.sigmas[:-1] * b.sigmas[:-1]).sqrt(), torch.zeros(1)]))
         for a, b in pairs
     ]
-
-
-def _errors(end: Tensor, reference: Tensor) -> list[float]:
-    difference = (end - reference).flatten(1).double()
-    return [float(v) for v in difference.square().mean(1).sqrt()]
 
 
 def _trial(name: str, make: Callable[[int], Tensor | None], steps: int) -> Trial | None:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...samplers.solvers import CALLS_PER_STEP
 from ..stock import Schedule
 from .bench import Bench, Run
 from .search import GridSearch
+from .trajectories import run_cost
 
 SEEDS = 3  # stock grids run before the search: an even one in tau, then those predicted best
 FIRST, LATER = 130, 60  # Adam steps of a step count's first search and of the following ones
@@ -23,11 +23,6 @@ SCREENED, KEPT = 10, 5  # starts that get a third of them, and those that get th
 NEW = 0.02  # a grid is new if a node lies farther than this in tau from every measured one's
 PATIENCE = 5  # proposals in a row without a gain of GAIN, after which a step count is done
 GAIN = 0.005
-
-
-def run_cost(solver: str, steps: int, rows: int) -> int:
-    """Evaluations of one run: the last step, to sigma 0, takes one call with every solver."""
-    return rows * (CALLS_PER_STEP.get(solver, 2) * (steps - 1) + 1)
 
 
 @dataclass

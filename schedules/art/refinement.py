@@ -19,8 +19,8 @@ from .direct import Density, density_candidates, order_of
 from .loops import dpmpp_2m
 from .monitor import Monitor
 from .pilot import Trial
-from .refine import Refinement, run_cost
-from .trajectories import Field
+from .refine import Refinement
+from .trajectories import Field, run_cost
 
 Candidate = Callable[[int], Tensor | None]  # a schedule that may have no grid at a step count
 

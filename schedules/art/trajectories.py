@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...samplers.evaluation import PairEvaluator
 from ...samplers.noise_process import NoiseProcess
-from ...samplers.solvers import resolve_solver
+from ...samplers.solvers import CALLS_PER_STEP, resolve_solver
 from .tau import TauAxis
 
 if TYPE_CHECKING:
@@ -117,6 +117,17 @@ class Reference:
         """The reference of some of its trajectories."""
         rows = tuple(self.rows[i] for i in columns)
         return Reference(rows, self.sigmas, self.x[:, columns], self.denoised[:, columns], self.end[columns])
+
+
+def end_errors(end: Tensor, reference: Tensor) -> list[float]:
+    """End error of each trajectory: root mean square over a sample's values of end - reference (rows, ...)."""
+    difference = (end - reference).flatten(1).double()
+    return [float(v) for v in difference.square().mean(1).sqrt()]
+
+
+def run_cost(solver: str, steps: int, rows: int) -> int:
+    """Evaluations of one run: the last step, to sigma 0, takes one call with every solver."""
+    return rows * (CALLS_PER_STEP.get(solver, 2) * (steps - 1) + 1)
 
 
 def log_uniform_nodes(nodes: int, sigma_min: float, sigma_max: float, process: NoiseProcess) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comfyui"))  # the room where ComfyUI is found and started
 sys.path.insert(0, str(Path(__file__).parent))
-import checkouts
+from checkouts import checkout, pytest_generate_tests  # noqa: F401 for pytest
 from comfy_server import ComfyServer
 from editor_page import Editor, prepare_user
 from locate import REPOSITORY, find_python
@@ -21,16 +21,6 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 STYLES = ("classic", "nodes2")
 # No sandbox, because CI runs as root; drawn by software, because there is no GPU.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    checkouts.parametrize(metafunc, "browser_checkout")
-
-
-@pytest.fixture(scope="session")
-def browser_checkout(request: pytest.FixtureRequest) -> Path:
-    """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
-    return checkouts.given(request)
 
 
 @pytest.fixture(scope="session")
@@ -46,14 +36,12 @@ def chromium() -> Iterator[object]:
 
 
 @pytest.fixture(scope="session")
-def editor_server(
-    chromium: object, browser_checkout: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ComfyServer]:
+def editor_server(chromium: object, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """ComfyUI on CPU with a copy of this pack and the tiny checkpoints, and a user who has seen the tutorial."""
     base = tmp_path_factory.mktemp("browser-comfyui")
     arguments = private_base(base)
     prepare_user(base, sorted((REPOSITORY / "workflows").glob("*.json")))
-    running = ComfyServer(browser_checkout, find_python(browser_checkout), base, arguments)
+    running = ComfyServer(checkout, find_python(checkout), base, arguments)
     yield running
     running.stop()
 

@@ -84,7 +84,9 @@ class Editor:
         self.errors.append(f"{message.text} ({place})")
 
     def open(self, workflow: dict[str, Any], name: str = "test") -> None:
-        """Open a workflow as the editor's Open does, and wait until it is drawn."""
+        """Open a workflow as the editor's Open does, and wait until it is drawn; menus are closed, the mouse put by."""
+        self.page.mouse.move(1390, 990)
+        self.page.evaluate("() => LiteGraph.closeAllContextMenus?.(window)")
         self.page.evaluate("async ([w, name]) => { await app.loadGraphData(w, true, true, name) }", [workflow, name])
         count = len(workflow["nodes"])
         self.page.wait_for_function("n => app.graph._nodes.length === n", arg=count)

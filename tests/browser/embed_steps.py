@@ -55,7 +55,7 @@ def choose_entry(editor: Editor, node_type: str, button: bool = False) -> None:
         x, y = editor.title_of(node["id"])
         editor.page.mouse.click(x, y, button="right")
         editor.picture("menu")
-        editor.page.get_by_text(ENTRY, exact=True).first.click()
+        editor.page.locator(f':text-is("{ENTRY}"):not(.p-tooltip-text)').first.click()  # our button's hint says it too
     editor.page.wait_for_timeout(500)
 
 

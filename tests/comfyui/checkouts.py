@@ -1,4 +1,5 @@
-"""The ComfyUI that a test runs in: each of COMFYUI_PATHS, or the one found. Shared by every room that drives one."""
+"""The ComfyUI that a test runs in: each of COMFYUI_PATHS, or the one found. A room that drives
+one has these two in its conftest."""
 
 from __future__ import annotations
 
@@ -12,16 +13,20 @@ from locate import HOW_TO_INSTALL, find_checkouts, version_of
 REQUIRED = os.environ.get("RESTART_ART_REQUIRE_COMFYUI") == "1"
 
 
-def parametrize(metafunc: pytest.Metafunc, fixture: str) -> None:
-    """Run a test that asks for `fixture` once in every checkout; ids name the version."""
-    if fixture in metafunc.fixturenames:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `checkout` once in every one found; ids name the version."""
+    if "checkout" in metafunc.fixturenames:
         found = find_checkouts()
         names = [f"ComfyUI-{version_of(folder)}" for folder in found] or ["no-ComfyUI"]
-        metafunc.parametrize(fixture, found or [None], ids=names, scope="session", indirect=True)
+        metafunc.parametrize("checkout", found or [None], ids=names, scope="session", indirect=True)
 
 
-def given(request: pytest.FixtureRequest) -> Path:
-    """The checkout at hand; without one the test skips, or fails where one is required."""
+@pytest.fixture(scope="session")
+def checkout(request: pytest.FixtureRequest) -> Path:
+    """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found.
+
+    Without one the test skips, or fails where one is required.
+    """
     if request.param is None:
         if REQUIRED:
             pytest.fail(f"RESTART_ART_REQUIRE_COMFYUI=1, but {HOW_TO_INSTALL}", pytrace=False)

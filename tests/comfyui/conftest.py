@@ -10,19 +10,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # launch.py and probe_host.py run as scripts; their modules are plain
-import checkouts
+from checkouts import checkout, pytest_generate_tests  # noqa: F401 for pytest
 from comfy_server import ComfyServer, digit_server
 from locate import find_python
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    checkouts.parametrize(metafunc, "checkout")
-
-
-@pytest.fixture(scope="session")
-def checkout(request: pytest.FixtureRequest) -> Path:
-    """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
-    return checkouts.given(request)
 
 
 @pytest.fixture(scope="session")

@@ -11,28 +11,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comfyui"))  # the room where ComfyUI is found and started
 sys.path.insert(0, str(Path(__file__).parent))
-import checkouts
 import figures
+from checkouts import checkout, pytest_generate_tests  # noqa: F401 for pytest
 from comfy_server import ComfyServer
 from locate import find_python
 from workspace import private_base
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    checkouts.parametrize(metafunc, "fault_checkout")
-
-
 @pytest.fixture(scope="session")
-def fault_checkout(request: pytest.FixtureRequest) -> Path:
-    """A ComfyUI checkout; each one of COMFYUI_PATHS, or the one found."""
-    return checkouts.given(request)
-
-
-@pytest.fixture(scope="session")
-def fault_server(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def fault_server(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """ComfyUI on CPU with a copy of this pack and the tiny checkpoints, for tests that leave it alive."""
     base = tmp_path_factory.mktemp("faults-comfyui")
-    running = ComfyServer(fault_checkout, find_python(fault_checkout), base, private_base(base))
+    running = ComfyServer(checkout, find_python(checkout), base, private_base(base))
     yield running
     running.stop()
 

@@ -60,9 +60,7 @@ def test_sound_inputs_pass(fault_server: ComfyServer, known: dict[str, Any]) -> 
     assert (outcome.refused, outcome.failed) == (0, 0)
 
 
-def test_hostile_inputs_are_refused_or_named(
-    fault_server: ComfyServer, known: dict[str, Any], fault_checkout: Path
-) -> None:
+def test_hostile_inputs_are_refused_or_named(fault_server: ComfyServer, known: dict[str, Any], checkout: Path) -> None:
     before, memory = files_of(fault_server.base), peak_mb(fault_server)
     singles = list(fuzz_prompts.single(known, SAVED))
     assert len(singles) > 3500
@@ -78,7 +76,7 @@ def test_hostile_inputs_are_refused_or_named(
     record(
         "server",
         **{
-            f"{version_of(fault_checkout)}_{key}": value
+            f"{version_of(checkout)}_{key}": value
             for key, value in {
                 "inputs": outcome.prompts, "refused": outcome.refused, "failed_clearly": outcome.failed,
                 "finished": outcome.finished, "interrupted": outcome.interrupted,

@@ -24,14 +24,14 @@ every_job = pytest.mark.parametrize("job", JOBS)
 
 
 @pytest.fixture(scope="session")
-def probed(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def probed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The probe's answer; it starts with a folder of schedules in which saves were killed."""
     base = tmp_path_factory.mktemp("host-faults")
     copy_pack(base / PACK)
     link_checkpoints(base / "checkpoints")
     campaign = [sys.executable, str(PROBE.with_name("kill_campaign.py")), str(base / "art_schedules"), "1"]
     subprocess.run([*campaign, f"points={len(POINTS)}"], capture_output=True, check=True, timeout=120)
-    command = [str(find_python(fault_checkout)), str(PROBE), str(fault_checkout), str(base), str(base / "checkpoints")]
+    command = [str(find_python(checkout)), str(PROBE), str(checkout), str(base), str(base / "checkpoints")]
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(
         [*command, str(CANCELS), str(OUT_OF_MEMORY)],

@@ -46,15 +46,15 @@ def outside(files: list[str], *allowed: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def base(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("neighbour")
     private_base(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def comfy(fault_checkout: Path, base: Path) -> dict[str, Any]:
-    return run_probe(find_python(fault_checkout), "probe_neighbour_comfy.py", fault_checkout, base, base=base)
+def comfy(checkout: Path, base: Path) -> dict[str, Any]:
+    return run_probe(find_python(checkout), "probe_neighbour_comfy.py", checkout, base, base=base)
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +100,15 @@ def test_files_network_and_programs(comfy: dict[str, Any], base: Path) -> None:
     assert not [text for text in comfy["started"] if not text.startswith(FONTS)]
 
 
-def test_import_time(fault_checkout: Path, base: Path, comfy: dict[str, Any]) -> None:
+def test_import_time(checkout: Path, base: Path, comfy: dict[str, Any]) -> None:
     """Median of several starts after one that compiles the files. A short run only sees that it takes no seconds."""
-    arguments = (find_python(fault_checkout), "probe_neighbour_comfy.py", fault_checkout, base, "import only")
+    arguments = (find_python(checkout), "probe_neighbour_comfy.py", checkout, base, "import only")
     runs = inputs(7, 0)
     found = [run_probe(*arguments, base=base, bytecode=True) for _ in range(runs + 1)][1:] if runs else [comfy]
     module, nodes = (statistics.median(answer["cpu_ms"][i] for answer in found) for i in (0, 1))
     wall = statistics.median(sum(answer["wall_ms"]) for answer in found)
     assert module + nodes < inputs(IMPORT_MS, 10 * IMPORT_MS)
-    version = version_of(fault_checkout)
+    version = version_of(checkout)
     record(
         "import",
         **{

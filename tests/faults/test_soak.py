@@ -28,7 +28,7 @@ GROWTH = 20.0  # MB
 
 
 @pytest.fixture(scope="module")
-def soak_server(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def soak_server(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """Classic caching: by default newer ComfyUIs keep results until memory is short, which would hide a leak."""
     base = tmp_path_factory.mktemp("soak")
     arguments = private_base(base, DIGIT_PACK)
@@ -36,7 +36,7 @@ def soak_server(fault_checkout: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder.mkdir(parents=True)
     for kind, schedule in SEEDS.items():
         schedule.save(folder / f"seed_{kind}.safetensors")
-    running = ComfyServer(fault_checkout, find_python(fault_checkout), base, [*arguments, "--cache-classic"])
+    running = ComfyServer(checkout, find_python(checkout), base, [*arguments, "--cache-classic"])
     yield running
     running.stop()
 
