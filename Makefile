@@ -5,7 +5,7 @@
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
-# make test-faults  fuzzing, kills, full disks, good neighbour: every input (30 minutes; make test runs the short part)
+# make test-faults  fuzzing, kills, full disks, neighbour, soak: every input, record docs/data/faults.json (30 minutes; make test: the short part)
 # make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
 PYTHON ?= python3

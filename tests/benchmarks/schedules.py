@@ -1,4 +1,4 @@
-"""The schedule benchmark: `make bench-schedules`. Writes a page, a picture and bench/schedules.json."""
+"""The schedule benchmark: `make bench-schedules`. Writes a page, a picture and docs/data/schedules.json."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ for folder in (ROOT / "tests", Path(__file__).parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import records  # noqa: E402
 import torch  # noqa: E402
 
 from schedule_cases import (  # noqa: E402
+    FIT_SEED,
     FLOOR_SEED,
+    HELD_OUT_SEED,
     MIXTURES,
     SOLVERS,
     TINY,
@@ -129,9 +132,11 @@ def run(jobs: int, cases: Sequence[tuple[str, str, Work]], record: Path, *, resu
     """
     began = time.monotonic()
     version, host = host_grids()
-    whole: dict[str, Any] = {"host": version, "jobs": jobs, "seconds": 0, "cases": []}
+    seeds = {"fits": [FIT_SEED], "held out": [HELD_OUT_SEED], "floor": [FLOOR_SEED]}
+    head = records.about("make bench-schedules", seeds, [version] if version else [])
+    whole: dict[str, Any] = {"about": head, "host": version, "jobs": jobs, "seconds": 0, "cases": []}
     if resume and record.is_file():
-        whole = json.loads(record.read_text(encoding="utf-8"))
+        whole = {"about": head, **json.loads(record.read_text(encoding="utf-8"))}
         began -= whole["seconds"]
     done = {(case["problem"], case["solver"]) for case in whole["cases"]}
     record.parent.mkdir(exist_ok=True)
@@ -164,7 +169,7 @@ def end_with_parent() -> None:
 
 
 def write(whole: Mapping[str, Any], folder: Path) -> None:
-    """The page and the picture; tells every target."""
+    """The page, the picture and the record that they come from; tells every target."""
     order = {key: i for i, key in enumerate((n, s) for n in (*MIXTURES, *TINY) for s in SOLVERS)}
     cases = sorted(whole["cases"], key=lambda case: order[case["problem"], case["solver"]])
     judged = targets(cases)
@@ -175,6 +180,7 @@ def write(whole: Mapping[str, Any], folder: Path) -> None:
     missing = [f"{problem}, {TITLES[solver]}" for problem, solver, _ in plan() if (problem, solver) not in found]
     text = page(cases, judged, picture.name, {**whole, "missing": missing})
     (folder / "schedules-benchmark.md").write_text(text, encoding="utf-8")
+    records.keep("schedules", {**whole, "cases": cases}, folder / "data")
     for target in judged:
         if target.limit is not None:
             print(f"{'met   ' if target.met else 'MISSED'} {target.value:8.3f} <= {target.limit:g}  {target.text}")
@@ -185,12 +191,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="worker processes, one torch thread each")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder of the page and the picture")
-    parser.add_argument("--render", action="store_true", help="write the page again from bench/schedules.json")
+    parser.add_argument("--render", action="store_true", help="write the page again from the last run's record")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was cut short")
     options = parser.parse_args()
     if not options.render:
         run(options.jobs, plan(), RECORD, resume=options.resume)
-    write(json.loads(RECORD.read_text(encoding="utf-8")), options.out)
+    # bench/ has what a run under way has measured so far; docs/data what was committed.
+    write(
+        json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else records.load("schedules"), options.out
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Fault tests: hostile input, kills, full disks, neighbours. A full run (make test-faults) prints what it counted."""
+"""Fault tests: hostile input, kills, full disks, neighbours. A full run (make test-faults) prints what it counted
+and, when all of it passed, records it in docs/data/faults.json."""
 
 from __future__ import annotations
 
-import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "comfyui"))  # the room where ComfyUI is found and started
 sys.path.insert(0, str(Path(__file__).parent))
+import fault_record
 import figures
 from checkouts import checkout, pytest_generate_tests  # noqa: F401 for pytest
 from comfy_server import ComfyServer
-from locate import find_python
+from locate import find_checkouts, find_python, version_of
 from workspace import private_base
 
 
@@ -27,13 +29,25 @@ def fault_server(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     running.stop()
 
 
+BEGAN = pytest.StashKey[float]()
+
+
+def whole(config: pytest.Config) -> bool:
+    """Whether the run is of the whole folder, nothing of it deselected."""
+    chosen = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf", False)
+    return bool(config.args) and not chosen and all(Path(a).resolve() == Path(__file__).parent for a in config.args)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """A full run of the whole folder starts with an empty table."""
-    whole = session.config.args and all(Path(a).resolve() == Path(__file__).parent for a in session.config.args)
-    if figures.FULL and whole and not hasattr(session.config, "workerinput"):
+    session.config.stash[BEGAN] = time.monotonic()
+    if figures.FULL and whole(session.config) and not hasattr(session.config, "workerinput"):
         figures.FILE.unlink(missing_ok=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
     if figures.FULL:
-        terminalreporter.write_line(json.dumps(figures.read(), sort_keys=True))
+        hosts = sorted({version_of(folder) for folder in find_checkouts()})
+        seconds = time.monotonic() - config.stash[BEGAN]
+        say = terminalreporter.write_line
+        fault_record.finish(terminalreporter.stats, int(exitstatus), whole(config), seconds, hosts, say)
