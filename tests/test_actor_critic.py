@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 
 from restart_art.schedules.art.actor_critic import ActorCriticSettings, distil, fit_actor_critic
 from restart_art.schedules.art.direct import fit_densities
@@ -49,7 +50,7 @@ def excess(density, sigmas: np.ndarray, curvature: np.ndarray) -> float:
     theta = np.exp(np.interp(np.log(sigmas), np.log(density.sigmas[::-1]), np.log(speed[::-1])))
 
     def integral(values: np.ndarray) -> float:  # down to sigma 0, constant below the last node
-        return float(-np.trapezoid(values, sigmas) + values[-1] * sigmas[-1])
+        return float(-trapezoid(values, sigmas) + values[-1] * sigmas[-1])
 
     return integral(curvature * theta) * integral(1 / theta) / integral(np.sqrt(curvature)) ** 2
 
