@@ -62,8 +62,8 @@ MODULES = tuple(
         "test_actor_critic", "test_cli", "test_compare", "test_evaluation", "test_finite", "test_fit", "test_langevin",
         "test_library", "test_locales", "test_midpoint_corrector", "test_midpoints", "test_node_text", "test_noise",
         "test_old_names", "test_parallel_midpoint", "test_pilot", "test_refine", "test_restart",
-        "test_restart_churn", "test_restart_plugged", "test_restart_presets", "test_restart_text", "test_sampler_contract",
-        "test_schedules", "test_sockets", "test_tiny_network", "faults/test_fuzz_found", "faults/test_neighbour_scan",
-        "faults/test_save_faults",
+        "test_restart_churn", "test_restart_plugged", "test_restart_presets", "test_restart_text",
+        "test_sampler_contract", "test_schedules", "test_sockets", "test_tiny_network", "faults/test_fuzz_found",
+        "faults/test_neighbour_scan", "faults/test_save_faults",
     )
 )  # fmt: skip
