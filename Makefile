@@ -5,6 +5,8 @@
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
+# make bench-claims  small runs for the papers' claims that the two benchmarks leave out, write docs/data/claims.json (a minute)
+# make results  docs/results.md and .png from the records in docs/data: claims, targets, negative results, reliability
 # make test-faults  fuzzing, kills, full disks, neighbour, soak: every input, record docs/data/faults.json (30 minutes; make test: the short part)
 # make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
@@ -15,7 +17,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules gallery compatibility comfyui clean
+.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results gallery compatibility comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -41,6 +43,12 @@ bench-samplers: $(VENV)/.demo
 
 bench-schedules: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/schedules.py
+
+bench-claims: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/claims.py
+
+results: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/results.py
 
 gallery: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/gallery.py
