@@ -2,11 +2,13 @@
 # make test     lint, types, tests
 # make dev      only install what the tests need, into .venv
 # make compatibility  run the ComfyUI tests in every ComfyUI of COMFYUI_PATHS, write docs/compatibility.md
+# make versions  the tests in other Pythons, torches and numpys, write docs/versions.md (some rows: ONLY=py3.10,torch2.6)
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
 # make bench-claims  small runs for the papers' claims that the two benchmarks leave out, write docs/data/claims.json (a minute)
 # make results  docs/results.md and .png from the records in docs/data: claims, targets, negative results, reliability
+# make bench-gpu  run the GPU benchmark, write docs/gpu-benchmark.md; without a GPU say what it would run
 # make test-faults  fuzzing, kills, full disks, neighbour, soak: every input, record docs/data/faults.json (30 minutes; make test: the short part)
 # make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
@@ -17,7 +19,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results gallery compatibility comfyui clean
+.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results bench-gpu gallery compatibility versions comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -50,11 +52,18 @@ bench-claims: $(VENV)/.demo
 results: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/results.py
 
+# ARGS: options of the script, such as ARGS="--parts b,c".
+bench-gpu: $(VENV)/.bench
+	@$(BIN)/python tests/benchmarks/gpu_bench.py $(ARGS)
+
 gallery: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/gallery.py
 
 compatibility: $(VENV)/.dev
 	@RESTART_ART_WRITE_COMPATIBILITY=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/comfyui tests/browser
+
+versions:
+	@$(PYTHON) tests/versions/version_run.py --only "$(ONLY)"
 
 comfyui: $(VENV)/.demo
 	@$(BIN)/python tests/comfyui/launch.py
@@ -73,6 +82,12 @@ $(VENV)/.demo: $(VENV)/.torch requirements/demo.txt pyproject.toml
 	@echo "installing pinned requirements (once)"
 	@$(PIP) install --no-deps -r requirements/demo.txt
 	@$(PIP) install --no-deps -e .
+	@touch $@
+
+# diffusers for ComfyUI's own Python, beside it. Where it cannot be had, the benchmark says so and does without.
+$(VENV)/.bench: $(VENV)/.demo requirements/bench.txt
+	@$(PIP) install --no-deps --upgrade --target $(VENV)/bench -r requirements/bench.txt \
+		|| echo "diffusers could not be installed"
 	@touch $@
 
 # The checkout under its import name, for the type checker.
