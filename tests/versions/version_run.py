@@ -4,7 +4,7 @@ Every row of version_matrix.py gets an environment of its own under .venv/versio
 docs/versions.md: what passed there, or why nothing could run. A row that fails stops no other. Lines of rows that were
 not asked for stay as they are.
 
-    python tests/versions/version_run.py [--only py3.10,torch2.4] [--keep]
+    python tests/versions/version_run.py [--only py3.10,torch2.4] [--keep] [--wheels FOLDER]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).parent))
-from version_matrix import LEFT_OUT, MATRIX, MODULES, PAGE, REQUIREMENTS, ROOT, TORCH_NEEDS, Row
+from version_matrix import LEFT_OUT, MATRIX, MODULES, PAGE, REQUIREMENTS, ROOT, SLOW, TORCH_NEEDS, Row
 
 FOLDER = ROOT / ".venv" / "versions"
 HEADER = "| Row | Python | torch | numpy | scipy | Tests | Run on |"
@@ -31,6 +31,8 @@ PROBE = (
     "print(json.dumps(['.'.join(map(str, sys.version_info[:3])), torch.__version__, numpy.__version__,"
     " scipy.__version__]))"
 )
+INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-deps", "--no-compile",
+           "--only-binary=:all:")  # fmt: skip
 SOUND = "import sys, venv, ensurepip; print(*sys.version_info[:2], sep='.')"
 
 
@@ -82,13 +84,12 @@ class Environment:
         return code, text
 
     def pip(self, *packages: str) -> None:
-        options = ("--disable-pip-version-check", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:")
-        code, text = self.run(str(self.python), "-m", "pip", "install", *options, *packages)
+        code, text = self.run(str(self.python), *INSTALL, *packages)
         if code:
             missing = re.search(r"No matching distribution found for (\S+)", text)
             raise Stop(f"no wheel: {missing[1]}" if missing else f"does not install: {last(text)}")
 
-    def create(self) -> None:
+    def create(self, wheels: Path) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("", encoding="utf-8")
@@ -98,7 +99,9 @@ class Environment:
         code, text = self.run(str(python), "-m", "venv", str(self.folder))
         if code:
             raise Stop(f"no environment: {last(text)}")
-        self.pip(f"torch=={self.row.torch}")
+        torch = f"torch=={self.row.torch}"
+        if self.run(str(self.python), *INSTALL, "--no-index", "--find-links", str(wheels), torch)[0]:
+            self.pip(torch)
         self.pip(*(f"{package}=={version}" for package, version in requirements(self.row).items()))
         # The checkout under its import name, without writing anything into the checkout.
         _, site = self.run(str(self.python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
@@ -130,7 +133,8 @@ class Environment:
             "RESTART_ART_FAULTS": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
             "HYPOTHESIS_STORAGE_DIRECTORY": str(FOLDER / "hypothesis"),
         }  # fmt: skip
-        command = (str(self.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *MODULES)
+        options = ("-q", "-p", "no:cacheprovider", f"--junitxml={report}", *(f"--deselect={test}" for test in SLOW))
+        command = (str(self.python), "-m", "pytest", *options, *MODULES)
         code, text = self.run(*command, environment=quiet)
         if not report.is_file():
             raise Stop(f"**failed**: pytest ended with {code}: {last(text)}")
@@ -152,13 +156,13 @@ def last(text: str) -> str:
     return re.sub(r"/\S*/(?=\S)", "", lines[-1] if lines else "no word").replace("|", "/")[:200]
 
 
-def line_of(row: Row, keep: bool = False) -> str:
+def line_of(row: Row, keep: bool, wheels: Path) -> str:
     """Runs one row; gives its line of the page."""
     environment = Environment(row)
     seen = [row.python, row.torch, row.numpy, "-"]
     try:
         if not (keep and environment.python.is_file()):
-            environment.create()
+            environment.create(wheels)
         code, text = environment.run(str(environment.python), "-c", PROBE)
         if code:
             raise Stop(f"does not import here: {last(text)}")
@@ -211,6 +215,9 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="leave the environments in .venv/versions, and use those left"
     )
+    parser.add_argument(
+        "--wheels", type=Path, default=FOLDER / "wheels", help="torch's wheels are looked for here first"
+    )
     arguments = parser.parse_args()
     parts = [part for part in arguments.only.split(",") if part]
     rows = [row for row in MATRIX if not parts or any(part in row.name for part in parts)]
@@ -218,7 +225,7 @@ def main() -> int:
         parser.error(f"--only {arguments.only}: no row has that in its name; the rows: {[r.name for r in MATRIX]}")
     for row in rows:
         print(f"{row.name}: installing and testing", flush=True)
-        line = line_of(row, arguments.keep)
+        line = line_of(row, arguments.keep, arguments.wheels)
         print(line, flush=True)
         before = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
         PAGE.write_text(page_of(lines_of(before) | {row.name: line}), encoding="utf-8")
