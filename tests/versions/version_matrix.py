@@ -27,7 +27,7 @@ LEFT_OUT = {"atheris", "greenlet", "mypy", "mypy-extensions", "playwright", "pye
 
 @dataclass(frozen=True)
 class Row:
-    """One environment. pins: package -> version, instead of the one in requirements/."""
+    """One environment. pins: package -> version, instead of the one in requirements/ or, for new needs, besides."""
 
     python: str
     torch: str
@@ -48,8 +48,8 @@ MATRIX = (
     Row(
         "3.13", "2.15.0", "2.5.5",  # the newest of each
         {
-            "contourpy": "1.4.0", "matplotlib": "3.11.2", "pillow": "13.0.0", "safetensors": "0.8.0",
-            "scikit-learn": "1.9.1", "scipy": "1.18.1",
+            "contourpy": "1.4.0", "matplotlib": "3.11.2", "narwhals": "2.29.0", "pillow": "13.0.0",
+            "safetensors": "0.8.0", "scikit-learn": "1.9.1", "scipy": "1.18.1",
         },
     ),
 )  # fmt: skip
