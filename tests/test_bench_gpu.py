@@ -20,6 +20,7 @@ from gpu_bench import parse, said_command
 from gpu_glyph_data import CHARACTERS, find_fonts, glyphs, prompts, to_latents, to_pictures
 from gpu_glyph_nets import frechet, train_denoiser
 from gpu_meter import Clock, CountedModel, SyncCount
+from gpu_peers import by_diffusers
 from gpu_plan import PARTS
 from gpu_report import Result, Table, Target, as_record, join, page
 from gpu_specs import GLYPH, SAMPLERS, SPECS
@@ -182,6 +183,12 @@ def test_paradigms_without_tolerance_is_ddim(toy):
     if not any("ParaDiGMS (diffusers)" in label for label in lines):
         assert "diffusers is not there: pip install" in toy.text("d")
     assert "no flow models" in toy.text("d")
+
+
+def test_steps_that_diffusers_would_round_are_refused():
+    """With 6 steps it takes other time steps than ComfyUI's "simple", and the end is no longer DDIM's."""
+    with pytest.raises(ValueError, match="steps is 6; it must divide 1000"):
+        by_diffusers(None, torch.zeros(1, 4, 2, 2), 6, {}, window=2, tolerance=0.1)
 
 
 def test_a_fit_is_measured_beside_euler(toy):

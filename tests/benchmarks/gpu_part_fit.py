@@ -15,7 +15,7 @@ from gpu_specs import LIMITS, SPECS
 HEADER = [
     "model", "method", "seconds", "evaluations", "pilot's", "GiB", "GiB, Euler", "times Euler", "chosen",
 ]  # fmt: skip
-TOY_BASELINES = 2
+TOY_BASELINES = 1
 
 
 class PeakOfCalls:

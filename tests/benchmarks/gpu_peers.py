@@ -28,7 +28,12 @@ def by_diffusers(model: Any, x: Tensor, steps: int, extra: Any, *, window: int, 
     The scheduler moves every state of the window at once; the window slides past the states whose squared change is
     within tolerance^2 of the variance of DDPM's noise there, per value, as the paper has it. An epsilon model;
     sigmas are k-diffusion's, the scheduler's states those of the variance-preserving process.
+
+    Raises:
+        ValueError: steps does not divide 1000; diffusers would then round the time steps unlike ComfyUI's "simple".
     """
+    if 1000 % steps:
+        raise ValueError(f"steps is {steps}; it must divide 1000")
     scheduler = parallel_scheduler()(
         **BETAS, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing", prediction_type="epsilon"
     )

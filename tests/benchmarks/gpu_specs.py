@@ -152,7 +152,7 @@ FULL = Size(
 )  # fmt: skip
 TOY = Size(
     name="toy", latents={512: 8}, levels=(1, 4), repeats=1, calls=5, runs={"sd3": 512},
-    races={"sdxl": 512, "sd3": 512}, sequential=8, reference_steps=16, ladder=(4,), shapes=((2, 1),), windows=(8,),
+    races={"sdxl": 512, "sd3": 512}, sequential=5, reference_steps=10, ladder=(3,), shapes=((2, 1),), windows=(5,),
     tolerances=(0.5, 0.0), fits=(("sd15", 512, "refined"),), fit_steps=(3,), trajectories=2,
     glyphs=Glyphs(16, 2, 3, 16, 3, 16, 8, (5,), ("simple", "learned")),
 )  # fmt: skip
