@@ -16,7 +16,7 @@ from .surrogate import ReferencePath, Surrogate
 from .tau import TauAxis, discrete_levels
 from .trajectories import Field, FieldRows, Reference, end_errors, solve_reference
 
-GAIN_ROWS, GAIN_STRIDES = 6, (16, 4)  # trajectories that gains are measured on; nodes between sources, between steps
+GAIN_ROWS, GAIN_STRIDES = 3, (16, 4)  # trajectories that gains are measured on; nodes between sources, between steps
 MAX_PAIRS = 160  # secants a surrogate is made of: they set what it costs
 
 

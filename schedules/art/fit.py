@@ -145,7 +145,7 @@ def _learn(
         extra, likely = refined.report, refined.likely
     elif method == "art_rl":
         monitor.total += (settings or ActorCriticSettings()).expected_evaluations()
-        monitor.enter("density", "learning by actor-critic")
+        monitor.enter("density", "learning by trial and error (ART-RL)")
         by_policy, extra = art_rl_candidates(field_, fit_rows, bounds, solver, settings, seed, free_start, monitor)
         learned = {**by_policy}
     else:
@@ -157,10 +157,10 @@ def _learn(
         monitor.show(direct["art"](counts[-1]))
     fit_cost = monitor.done
 
-    monitor.enter("reference", "solving the pilot's trajectories finely")
+    monitor.enter("reference", "drawing a few samples in very fine steps, to compare with")
     nodes = log_uniform_nodes(REFERENCE_NODES, sigma_min, sigma_max, field_.process)
     ends = solve_reference(field_, pilot_rows, nodes).end
-    monitor.enter("pilot", "running every candidate for real")
+    monitor.enter("pilot", "trying every candidate schedule")
     trials = run_pilot(
         field_, pilot_rows, ends, {**learned, **baselines}, set(baselines), counts, solver, monitor.show_trials,
         blend=refined is None, likely=likely,

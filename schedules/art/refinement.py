@@ -28,8 +28,8 @@ ROWS = 16  # trajectories refined on
 FEWEST_ROWS = 6
 NODES = 64  # of a reference trajectory
 BUDGETS = {1: 2450, 2: 3675, 3: 4900}  # model evaluations by how many step counts, reference included
-GAIN_COST = 400  # about what the gains of a bench's densities take
-ROUNDS = 7  # real runs a step count should get at least: fewer trajectories before fewer runs
+GAIN_COST = 220  # about what the gains of a bench's densities take
+ROUNDS = 9  # real runs a step count should get at least: fewer trajectories before fewer runs
 CLOSE, DIFFERENT = 1.1, 0.1  # a second candidate: its measured error over the best one's, its distance in tau
 TRIES = 3
 SEARCHED = "refined"  # how the names of searched grids begin
@@ -97,7 +97,7 @@ def fit_refined(
     began, in_model = time.monotonic(), field_.seconds
     plan = Plan.of(len(rows), counts, solver)
     rivals = {n: _rivals(baselines, n) for n in counts}
-    monitor.enter("refine", "solving the reference trajectories finely")
+    monitor.enter("refine", "drawing a few samples in very fine steps, to learn from")
     bench = Bench(field_, rows[: plan.rows], *bounds, NODES)
 
     def on_run(steps: int) -> None:
