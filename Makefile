@@ -10,6 +10,7 @@
 # make results  docs/results.md and .png from the records in docs/data: claims, targets, negative results, reliability
 # make bench-gpu  run the GPU benchmark, write docs/gpu-benchmark.md; without a GPU say what it would run
 # make test-faults  fuzzing, kills, full disks, neighbour, soak: every input, record docs/data/faults.json (30 minutes; make test: the short part)
+# make scaling  count rounds, messages and bytes of fits, simulate more devices: docs/scaling.md and .png (some minutes)
 # make gallery  equal budgets, stock schedule against learned: docs/gallery.md and its pictures
 # make help     this list
 PYTHON ?= python3
@@ -19,7 +20,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results bench-gpu gallery compatibility versions comfyui clean
+.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results bench-gpu scaling gallery compatibility versions comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -55,6 +56,9 @@ results: $(VENV)/.demo
 # ARGS: options of the script, such as ARGS="--parts b,c".
 bench-gpu: $(VENV)/.bench
 	@$(BIN)/python tests/benchmarks/gpu_bench.py $(ARGS)
+
+scaling: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/scaling.py $(if $(MODEL),--model '$(MODEL)')
 
 gallery: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/gallery.py
