@@ -20,13 +20,17 @@ SYSTEM = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
 
 def find_fonts() -> list[Path]:
     """Free fonts that matplotlib ships and that the system has, one file for each name, sorted."""
-    import matplotlib
-
-    places = [Path(matplotlib.get_data_path()) / "fonts" / "ttf", *SYSTEM]
+    places = list(SYSTEM)
+    try:
+        import matplotlib
+    except ImportError:
+        print("matplotlib is not there: only the system's fonts")
+    else:
+        places.insert(0, Path(matplotlib.get_data_path()) / "fonts" / "ttf")
     files = [file for place in places for file in place.rglob("*.[ot]tf")]
     usable = {f.name: f for f in files if f.name.startswith(FREE) and not any(word in f.name for word in NOT_LETTERS)}
     if not usable:
-        raise RuntimeError("no free font was found, not even those that matplotlib ships")
+        raise RuntimeError("no free font was found; matplotlib ships some")
     return [usable[name] for name in sorted(usable)]
 
 

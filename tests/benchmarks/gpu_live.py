@@ -66,8 +66,8 @@ class Live:
             model.model_sampling.__class__ = steadied(type(model.model_sampling), spec.flow)
         management = importlib.import_module("comfy.model_management")
         patcher = importlib.import_module("comfy.model_patcher").ModelPatcher
-        load = management.get_torch_device()
-        return patcher(model, load_device=load, offload_device=torch.device(self.device))
+        devices = {"load_device": management.get_torch_device(), "offload_device": management.unet_offload_device()}
+        return patcher(model, **devices)
 
     def width(self, spec: Spec) -> int:
         return int(self.config(spec).get("context_dim") or 4096)
