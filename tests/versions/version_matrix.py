@@ -25,7 +25,7 @@ TORCH_NEEDS = {
 LEFT_OUT = {"atheris", "greenlet", "mypy", "mypy-extensions", "playwright", "pyee", "ruff", "types-tqdm"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One environment. pins: package -> version, instead of the one in requirements/ or, for new needs, besides."""
 
