@@ -39,7 +39,8 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: $(VENV)/.dev
-	@RESTART_ART_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadfile --timeout=1500 tests/faults
+	@RESTART_ART_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout=1500 \
+		tests/faults
 
 bench-samplers: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/samplers.py

@@ -30,6 +30,18 @@ def fault_server(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 BEGAN = pytest.StashKey[float]()
+# What takes minutes in a full run comes first, so that two workers end together. A worker is handed modules until
+# more than two tests wait for it: the soak's worker gets a short one beside it, and is full.
+FIRST = (
+    "test_soak", "test_fuzz_server", "test_neighbour_scan", "test_host_faults", "test_memory_faults",
+    "test_fuzz_atheris", "test_fuzz_schedules", "test_fuzz_text", "test_save_faults",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if figures.FULL:
+        rank = {name: i for i, name in enumerate(FIRST)}
+        items.sort(key=lambda item: rank.get(item.path.stem, len(FIRST)))
 
 
 def whole(config: pytest.Config) -> bool:
@@ -41,7 +53,8 @@ def whole(config: pytest.Config) -> bool:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """A full run of the whole folder starts with an empty table."""
     session.config.stash[BEGAN] = time.monotonic()
-    if figures.FULL and whole(session.config) and not hasattr(session.config, "workerinput"):
+    working = not hasattr(session.config, "workerinput") and not session.config.option.collectonly
+    if figures.FULL and working and whole(session.config):
         figures.FILE.unlink(missing_ok=True)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 SLOWEST = 1.0  # seconds an input may take
+AGAIN = 2  # times that a slower input is tried again; its quickest run counts
 ROOM = 64 * 2**20  # bytes the process may grow by
 LONGEST_ERROR = 1000  # characters: an artist reads it in a dialog
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -55,6 +56,13 @@ class Guard:
         except BaseException as error:
             raise Broken(f"{brief(arguments)}: {type(error).__name__}: {error}") from error
         took = time.process_time() - began
+        for _ in range(AGAIN):  # a hang hangs again; a pause of the garbage collector, or a stalled core, does not
+            if took <= SLOWEST:
+                break
+            began = time.process_time()
+            with contextlib.suppress(*self.errors), little_room():
+                function(*arguments)
+            took = min(took, time.process_time() - began)
         self.slowest = max(self.slowest, took)
         if took > SLOWEST:
             raise Broken(f"{brief(arguments)}: took {took:.2f} s")
