@@ -91,9 +91,8 @@ $(VENV)/.demo: $(VENV)/.torch requirements/demo.txt pyproject.toml
 
 # diffusers for ComfyUI's own Python, beside it. Where it cannot be had, the benchmark says so and does without.
 $(VENV)/.bench: $(VENV)/.demo requirements/bench.txt
-	@$(PIP) install --no-deps --upgrade --target $(VENV)/bench -r requirements/bench.txt \
+	@$(PIP) install --no-deps --upgrade --target $(VENV)/bench -r requirements/bench.txt && touch $@ \
 		|| echo "diffusers could not be installed"
-	@touch $@
 
 # The checkout under its import name, for the type checker.
 $(VENV)/.dev: $(VENV)/.demo requirements/dev.txt

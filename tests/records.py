@@ -42,6 +42,15 @@ def machine(hosts: Sequence[str] = ()) -> dict[str, Any]:
     }
 
 
+def machine_words(kind: Record) -> str:
+    """What machine() found, as the pages tell it."""
+    hosts = f", ComfyUI {' and '.join(kind['comfyui'])}" if kind["comfyui"] else ""
+    return (
+        f"{kind['cores']} CPU cores, {kind['memory_gb']} GB, {kind['system']}, Python {kind['python']}, "
+        f"torch {kind['torch']}{hosts}"
+    )
+
+
 def about(command: str, seeds: dict[str, Any], hosts: Sequence[str] = (), **more: Any) -> Record:
     """The head of a record made today on this machine."""
     date = datetime.date.today().isoformat()

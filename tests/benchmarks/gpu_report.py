@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from samplers_report import table
+
 VERDICT = {True: "met", False: "**missed**", None: "not measured"}
 
 
@@ -77,9 +79,30 @@ def join(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def table_lines(header: list[str], rows: Iterable[list[str]]) -> list[str]:
-    head = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return head + ["| " + " | ".join(row) + " |" for row in rows]
+def warning(record: dict[str, Any]) -> list[str]:
+    """Lines for a run at toy size."""
+    if record.get("size") != "toy":
+        return []
+    return ["**Toy size: this shows that the benchmark runs. Its numbers mean nothing.**", ""]
+
+
+def sections(record: dict[str, Any], level: str) -> list[str]:
+    """Every table under a heading of that level ("##")."""
+    lines = []
+    for part in record["tables"]:
+        lines += [f"{level} {part['title']}", ""]
+        for paragraph in part["text"]:
+            lines += [paragraph, ""]
+        lines += [*(table(part["header"], part["rows"]) if part["rows"] else ["Nothing was measured."]), ""]
+    return lines
+
+
+def target_rows(targets: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """Cells of each: text, measured, at most, verdict."""
+    return [
+        [t["text"], "" if t["measured"] is None else f"{t['measured']:.4g}", f"{t['limit']:g}", VERDICT[t["met"]]]
+        for t in targets
+    ]
 
 
 def page(record: dict[str, Any], picture: str | None) -> str:
@@ -95,22 +118,12 @@ def page(record: dict[str, Any], picture: str | None) -> str:
         "The big models have random weights: times and memory are real, pictures are not.",
         "",
     ]
-    if record["size"] == "toy":
-        lines += ["**Toy size: this shows that the benchmark runs. Its numbers mean nothing.**", ""]
+    lines += warning(record)
     if picture:
         lines += [f"![Charts]({picture})", ""]
-    for table in record["tables"]:
-        lines += [f"## {table['title']}", ""]
-        for paragraph in table["text"]:
-            lines += [paragraph, ""]
-        lines += [*table_lines(table["header"], table["rows"]), ""]
+    lines += sections(record, "##")
     if targets:
-        lines += ["## Targets", ""]
-        cells = [
-            [t["text"], "" if t["measured"] is None else f"{t['measured']:.4g}", f"{t['limit']:g}", VERDICT[t["met"]]]
-            for t in targets
-        ]
-        lines += [*table_lines(["target", "measured", "at most", "verdict"], cells), ""]
+        lines += ["## Targets", "", *table(["target", "measured", "at most", "verdict"], target_rows(targets)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -18,12 +18,11 @@ from results_tables import (
     sampler_sections,
     samplers_part,
     schedules_part,
-    short,
     source,
 )
 
 import part_randomized
-from samplers_report import Target, table
+from samplers_report import Target, short, table
 from schedule_fits import DIRECT, REFINED
 from schedule_targets import to_best
 

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import asked
-from records import HOW, MissingRecord, Record, pick
+from records import HOW, MissingRecord, Record, machine_words, pick
 from results_judged import Data
 
+import gpu_report
 import part_parallel
 import part_randomized
 import part_restart
 from fault_record import WHOLE
-from samplers_report import VERDICT, Section, Target, table
+from samplers_report import Section, Target, table, target_rows
 from schedule_targets import targets as schedule_targets
 
 SAMPLER_PARTS = {"restart": part_restart, "randomized": part_randomized, "parallel": part_parallel}
@@ -57,23 +58,14 @@ def machine(kind: Any) -> str:
         return str(kind)
     if "cores" not in kind:
         return ", ".join(f"{k} {_listed(v)}" for k, v in kind.items())
-    hosts = f", ComfyUI {' and '.join(kind['comfyui'])}" if kind["comfyui"] else ""
-    return (
-        f"{kind['cores']} CPU cores, {kind['memory_gb']} GB, {kind['system']}, Python {kind['python']}, "
-        f"torch {kind['torch']}{hosts}"
-    )
-
-
-def short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+    return machine_words(kind)
 
 
 def _targets(found: Sequence[Target]) -> list[str]:
-    rows = [[t.text, short(t.value), "" if t.limit is None else f"{t.limit:g}", VERDICT[t.met]] for t in found]
     met, all_ = count(found)
     return [
         f"<details><summary>Targets: {met} of {all_} met, {all_ - met} missed</summary>", "",
-        *table(["ratio or cost", "measured", "at most", "target"], rows), "", "</details>", "",
+        *table(["ratio or cost", "measured", "at most", "target"], target_rows(found)), "", "</details>", "",
     ]  # fmt: skip
 
 
@@ -136,21 +128,6 @@ def gpu_part(data: Data) -> list[str]:
             f"No GPU numbers are recorded yet. To make them: {HOW['gpu']} (docs/data/gpu.json); then `make results`.",
             "",
         ]
-    lines = ["## On a GPU", "", source(record), ""]
-    if record.get("size") == "toy":
-        lines += ["**Toy size: this shows that the benchmark runs. Its numbers mean nothing.**", ""]
-    for part in pick(record, "tables"):
-        rows = [[str(cell) for cell in row] for row in part["rows"]]
-        body = table(part["header"], rows) if rows else ["Nothing was measured."]
-        paragraphs = [line for paragraph in part.get("text", []) for line in (paragraph, "")]
-        lines += [f"### {part['title']}", "", *paragraphs, *body, ""]
-    told = {True: VERDICT[True], False: VERDICT[False], None: "not measured"}
-    rows = [[t["text"], cell(t["measured"]), cell(t["limit"]), told[t["met"]]] for t in pick(record, "targets")]
+    lines = ["## On a GPU", "", source(record), "", *gpu_report.warning(record), *gpu_report.sections(record, "###")]
+    rows = gpu_report.target_rows(pick(record, "targets"))
     return lines + ([*table(["target", "measured", "at most", "verdict"], rows), ""] if rows else [])
-
-
-def cell(value: Any) -> str:
-    """A number as bench-gpu's own page tells it; text as it is; nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

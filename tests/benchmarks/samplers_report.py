@@ -42,6 +42,16 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return head + ["| " + " | ".join(row) + " |" for row in rows]
 
 
+def short(value: float) -> str:
+    """A ratio, or a count of at least 100."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
+
+
+def target_rows(targets: Sequence[Target]) -> list[list[str]]:
+    """Cells of each: text, measured, at most, verdict."""
+    return [[t.text, short(t.value), "" if t.limit is None else f"{t.limit:g}", VERDICT[t.met]] for t in targets]
+
+
 def page(sections: Sequence[Section], picture: str, command: str) -> str:
     """The markdown page: how many targets were met, the picture, every section with its targets."""
     targets = [t for s in sections for t in s.targets if t.limit is not None]

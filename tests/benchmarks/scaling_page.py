@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from records import machine_words
+
 from samplers_report import table
 from scaling_chart import SHOWN
 from scaling_machines import FAR, FREE, FULL, NEAR, PCIE, ROOMY, SLOW_HOST, SOURCES, Model, models
@@ -34,12 +36,11 @@ Lines = list[str]
 
 def page(record: Record) -> str:
     """The whole page."""
-    head, machine = record["about"], record["about"]["machine"]
+    head = record["about"]
     lines = [
         "# Scaling: fits and parallel sampling on several devices",
         "",
-        f"Written by `{head['command']}` on {head['date']}: {machine['cores']} CPU cores, {machine['memory_gb']} GB, "
-        f"{machine['system']}, Python {machine['python']}, torch {machine['torch']}; seeds: "
+        f"Written by `{head['command']}` on {head['date']}: {machine_words(head['machine'])}; seeds: "
         f"{', '.join(f'{k} {v}' for k, v in head['seeds'].items())}; "
         f"{head['trajectories']} trajectories. The numbers are in [data/scaling.json](data/scaling.json).",
         "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from samplers_report import VERDICT, Target, table
+from samplers_report import Target, table, target_rows
 from schedule_cases import FIT_ROWS, MIXTURES, TINY, TITLES
 from schedule_fits import DIRECT, PROPAGATED, RAW, REFINED, RL
 from schedule_targets import best_stock
@@ -68,7 +68,7 @@ def page(cases: Sequence[Case], judged: Sequence[Target], picture: str, whole: M
         "",
         *table(
             ["ratio or cost", "measured", "at most", "target"],
-            [[t.text, _short(t.value), "" if t.limit is None else f"{t.limit:g}", VERDICT[t.met]] for t in judged],
+            target_rows(judged),
         ),
         "",
     ]
@@ -95,10 +95,6 @@ def _convergence(cases: Sequence[Case]) -> str:
         f"its last fifth gained {100 * late[len(late) // 2]:.1f} % (median over the cells) and at most "
         f"{100 * late[-1]:.0f} %."
     )
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3f}"
 
 
 def _summary(cases: Sequence[Case]) -> list[str]:
