@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import trapezoid
 
 from restart_art.schedules.art.actor_critic import ActorCriticSettings, distil, fit_actor_critic
-from restart_art.schedules.art.direct import fit_densities
+from restart_art.schedules.art.direct import measure_curvature
 from restart_art.schedules.art.policy import Clock, Critic, MeanPolicy, actor_moment, critic_moment, martingale_errors
 from restart_art.schedules.art.trajectories import Field
 from restart_art.schedules.plot_learning import learning_curves
@@ -77,7 +77,7 @@ def test_mixtures_cost_what_the_direct_fit_costs(make, kind):
     nodes = np.exp(np.linspace(math.log(high), math.log(LOW), 400))
     curvature, middle = curvature_along_flow(model, nodes), np.sqrt(nodes[1:] * nodes[:-1])
     field, spent = field_of(model)
-    direct = fit_densities(field, list(range(8)), LOW, high, "euler")[0][0.0]
+    direct = measure_curvature(field, list(range(8)), LOW, high)[0].density(1, 0.0, 0.5)
     direct_cost, direct_spent = excess(direct, middle, curvature), sum(spent)
     result = fit_actor_critic(field, range(8), LOW, high)
     assert result.evaluations == sum(spent) - direct_spent

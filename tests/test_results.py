@@ -34,9 +34,7 @@ from samplers_report import Target
 DOCS = records.ROOT / "docs"
 SAMPLE_GPU = {
     "command": "make bench-gpu", "machine": "one big card", "date": "2026-01-02", "seeds": [1, 2],
-    "tables": [
-        {"title": "Batches", "header": ["R", "seconds"], "rows": [["1", "0.5"], ["2", "0.7"]], "text": ["Random weights."]}
-    ],
+    "tables": [{"title": "Batches", "header": ["R", "seconds"], "rows": [["1", "0.5"], ["2", "0.7"]], "text": ["So."]}],
     "targets": [{"text": "overhead", "measured": 1.5, "limit": 1, "met": False},
                 {"text": "memory", "measured": 2.0, "limit": 10.0, "met": True},
                 {"text": "rounds", "measured": None, "limit": 3, "met": None}],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...samplers.solvers import resolve_solver
-from .direct import Density, fit_along
+from .direct import Curvature, curvature_along
 from .span import TrajectorySpan
 from .surrogate import ReferencePath, Surrogate
 from .tau import TauAxis, discrete_levels
@@ -137,14 +137,14 @@ class Bench:
         """The measured run with the least mean error at this step count."""
         return min((r for r in self.runs if r.solver == solver and r.steps == steps), key=lambda r: r.mean)
 
-    def densities(self, solver: str) -> dict[float, Density]:
-        """The direct method's node densities (direct.py), from the reference and the gains of GAIN_ROWS trajectories.
+    def curvature(self) -> Curvature:
+        """What the direct method's densities are made of (direct.py), with the gains of GAIN_ROWS trajectories.
 
         To be asked once: the full reference is then let go.
         """
         assert self._reference is not None
         reference, self._reference = self._reference, None
-        return fit_along(self.field, reference, solver, GAIN_ROWS, GAIN_STRIDES)
+        return curvature_along(self.field, reference, GAIN_ROWS, GAIN_STRIDES)
 
 
 class _Recorder(FieldRows):

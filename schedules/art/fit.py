@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ from .actor_critic_fit import art_rl_candidates
 from .actor_critic_settings import ActorCriticSettings
 from .choice import choose, equivalent_steps, verdict
 from .curve import MAX_KNOTS, ArtSchedule, compress
-from .direct import OBJECTIVES, Density, density_candidates, fit_densities, order_of
+from .direct import OBJECTIVES, Density, density_candidates, measure_curvature, order_of
 from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Likely, Trial, run_pilot
 from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent
@@ -150,10 +150,10 @@ def _learn(
         learned = {**by_policy}
     else:
         monitor.enter("density", "measuring how the model bends its paths")
-        densities, _ = fit_densities(field_, fit_rows, sigma_min, sigma_max, solver)
-        direct = density_candidates(densities, solver, free_start)
+        curvature, _ = measure_curvature(field_, fit_rows, sigma_min, sigma_max)
+        direct = density_candidates(curvature, solver, free_start)
         learned = {**direct}
-        likely = _foreseen(densities[1.0], order_of(solver))
+        likely = _foreseen(curvature.leading(order_of(solver)), order_of(solver), direct)
         monitor.show(direct["art"](counts[-1]))
     fit_cost = monitor.done
 
@@ -221,9 +221,13 @@ def _pilot_rows(rows: list[int], counts: Sequence[int], solver: str, budget: flo
     return rows[: max(2, int(min(PILOT_ROWS, budget / each)))]
 
 
-def _foreseen(density: Density, order: int) -> Likely:
+def _foreseen(density: Density, order: int, learned: Container[str]) -> Likely:
+    """What the direct method's pilot should rather run: all learned grids, and stock ones as the density foresees."""
+
     def likely(_: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
-        return {name: density.foreseen(grid, order) for name, grid in grids.items()}
+        foreseen = {name: density.foreseen(grid, order) for name, grid in grids.items()}
+        least = min(foreseen.values(), default=0.0)
+        return {name: least if name in learned else value for name, value in foreseen.items()}
 
     return likely
 

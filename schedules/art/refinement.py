@@ -110,8 +110,8 @@ def fit_refined(
             monitor.show(bench.best(solver, counts[-1]).sigmas, errors, line)
 
     spent = field_.spent
-    densities = bench.densities(solver)
-    by_density = density_candidates(densities, solver, free_start)
+    curvature = bench.curvature()
+    by_density = density_candidates(curvature, solver, free_start)
     left = plan.runs + GAIN_COST - (field_.spent - spent)
     refinement = Refinement(bench, solver, rivals, left, free_start, by_density, on_run)
     refinement.refine()
@@ -133,7 +133,7 @@ def fit_refined(
         "start": {n: _start_cost(bench, run) for n, run in runs.items()},
     }
     report["surrogate_seconds"] = round(time.monotonic() - began - (field_.seconds - in_model), 3)
-    return Refined(candidates, runs, refinement, densities[1.0], report)
+    return Refined(candidates, runs, refinement, curvature.leading(order_of(solver)), report)
 
 
 def measured_equivalent(

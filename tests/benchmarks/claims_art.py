@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from restart_art.schedules.art.direct import fit_densities
+from restart_art.schedules.art.direct import measure_curvature
 
 from schedule_cases import FIT_ROWS, Setting, make
 from schedule_fits import _Counter, _grids
@@ -18,8 +18,8 @@ def learned(setting: Setting) -> dict[int, torch.Tensor]:
     """ART's own objective by its closed form, from sigma_max, without a pilot."""
     rows = list(range(min(FIT_ROWS, len(setting.fit_noise))))
     with torch.no_grad():
-        densities, _ = fit_densities(_Counter().field(setting), rows, setting.low, setting.high, "euler")
-    return _grids(densities[0.0], COUNTS)
+        curvature, _ = measure_curvature(_Counter().field(setting), rows, setting.low, setting.high)
+    return _grids(curvature.density(1, 0.0, 0.5), COUNTS)
 
 
 def transfer() -> dict[str, dict[str, dict[str, float]]]:

@@ -72,7 +72,7 @@ def fit_rows(method: str, trajectories: int) -> int:
 
 
 def propagation(nodes: int, rows: int, strides: tuple[int, int]) -> list[tuple[int, ...]]:
-    """The chains of direct.fit_along's propagation on `rows` trajectories: samples of each round.
+    """The chains of direct.curvature_along's propagation on `rows` trajectories: samples of each round.
 
     Group g has every count-th trajectory and the sources g march, g march + apart, ... and the last node; its march
     meets every march-th node counted from the end, and the sources; each round holds every source met so far.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from restart_art.schedules import ArtSchedule, fit_schedule
 from restart_art.schedules.art.actor_critic import ActorCriticSettings, fit_actor_critic
-from restart_art.schedules.art.direct import NODES, Density, fit_densities
+from restart_art.schedules.art.direct import NODES, Density, measure_curvature, order_of
 from restart_art.schedules.art.fit import FIT_ROWS
 from restart_art.schedules.art.trajectories import Field
 
@@ -88,15 +88,17 @@ def learn(setting: Setting, solver: str, work: Work) -> Learned:
 def _densities(setting: Setting, solver: str, steps: Sequence[int], learned: Learned) -> None:
     """Raw ART: the paper's objective, Euler's |Q| whatever the solver. Propagated: the solver's own local error,
     weighted by the gain with which the flow carries it to the end. Both without a pilot and from sigma_max."""
-    for method, order, power in ((RAW, "euler", 0.0), (PROPAGATED, solver, 1.0)):
-        counter = _Counter()
-        began = time.process_time()
-        rows = list(range(min(FIT_ROWS, len(setting.fit_noise))))
-        with torch.no_grad():
-            densities, _ = fit_densities(counter.field(setting), rows, setting.low, setting.high, order)
-        spent = time.process_time() - began
-        evaluations = NODES * len(rows) if method == RAW else counter.spent  # raw needs the reference only
-        learned.add(method, _grids(densities[power], steps), evaluations, 0, spent)
+    counter = _Counter()
+    began = time.process_time()
+    rows = list(range(min(FIT_ROWS, len(setting.fit_noise))))
+    with torch.no_grad():
+        curvature, _ = measure_curvature(counter.field(setting), rows, setting.low, setting.high)
+    spent = time.process_time() - began
+    for method, density, evaluations in (
+        (RAW, curvature.density(1, 0.0, 0.5), NODES * len(rows)),  # raw needs the reference only
+        (PROPAGATED, curvature.leading(order_of(solver)), counter.spent),
+    ):
+        learned.add(method, _grids(density, steps), evaluations, 0, spent)
 
 
 def _actor_critic(setting: Setting, steps: Sequence[int], learned: Learned) -> None:
