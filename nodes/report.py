@@ -19,6 +19,11 @@ def report_text(report: Mapping[str, Any], warnings: Iterable[str] = ()) -> str:
     if table:
         lines += ["", "Error at the end of the run against the exact answer from the same noise; lower is better."]
         lines += ["* is what you get. ~ was dropped early, measured on fewer noises.", *table]
+        lines += [
+            f"Not run at {steps} steps, foreseen to be far behind: {', '.join(names)}."
+            for steps, names in dict(report.get("left_out") or {}).items()
+            if names
+        ]
     return "\n".join(lines)
 
 

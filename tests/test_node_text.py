@@ -75,6 +75,9 @@ def test_report_marks_what_was_chosen_and_dropped() -> None:
     assert "100 model evaluations to learn and 200 to measure in 3 seconds" in lines[2]
     cells = {line.split()[0]: line.split()[1:] for line in lines[-3:]}
     assert cells == {"art": ["0.5*", "0.4"], "simple": ["0.75", "0.3*"], "karras": ["2~", "-"]}
+    assert report_text({**report, "left_out": {8: ["beta", "normal"], 12: []}}).splitlines()[-1] == (
+        "Not run at 8 steps, foreseen to be far behind: beta, normal."
+    )
     assert report_text({"solver": "heun"}).startswith("Solver heun.")
 
 

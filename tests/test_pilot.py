@@ -56,8 +56,9 @@ def test_a_pilot_leaves_out_what_is_foreseen_to_be_hopeless_and_keeps_its_allowa
         assert sum(len(t.errors) == len(trials[0].errors) for t in trials if t.name in stock) >= 1
         return {t.name for t in trials}
 
-    assert tried(600) == set(candidates)  # 100 of the first round's 360
-    assert tried(100) == {f"rho {rho}" for rho in (3, 4, 5, 6, 7, 8)}  # 60: the likeliest, two of the stock among them
+    assert tried(600) == set(candidates)  # 100 of the first round's 180
+    assert tried(200) == {f"rho {rho}" for rho in (3, 4, 5, 6, 7, 8)}  # 60: the likeliest, two of the stock among them
+    assert tried(100) == {f"rho {rho}" for rho in (3, 4, 6, 7)}  # 30, yet two of the stock and two others
 
 
 def test_the_score_is_between_the_mean_and_the_geometric_mean():

@@ -21,7 +21,7 @@ from .curve import MAX_KNOTS, ArtSchedule, compress
 from .direct import OBJECTIVES, Density, density_candidates, measure_curvature, order_of
 from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Likely, Trial, run_pilot
-from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent
+from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent, usable
 from .trajectories import Field, end_errors, log_uniform_nodes, run_cost, solve_reference
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ __all__ = ["METHODS", "FitProgress", "fit_schedule"]
 METHODS = ("direct", "refined", "art_rl")
 FIT_ROWS = 12  # trajectories the density is measured on; more barely changes the curve
 MAX_STEP_COUNTS = 8
-PILOT_BUDGET, PILOT_FURTHER = 2000, 1500  # model evaluations of a pilot for one step count, and for each further one
+PILOT_BUDGET, PILOT_COUNTS, PILOT_FURTHER = 2000, 3, 700  # model evaluations of a pilot for so many step counts; more
 PILOT_ROWS = 20  # trajectories it has at most
-FINALISTS = 4  # candidates it should be able to run on all of them, beside the reference
+FINALISTS = 5  # candidates it should be able to run on all of them, beside the reference
 EQUAL_ROWS, EQUAL_SHARE = 4, 0.15  # trajectories on which equivalent steps are measured, and the budget's share for it
 
 
@@ -92,8 +92,9 @@ def fit_schedule(
         ArtSchedule. Its report holds model_evaluations (of the fit; one evaluation = one sample through the model
         once), pilot_evaluations, chosen {steps: name}, pilot {steps: {name: mean end error}} (root mean square
         over a sample's values, mean over the pilot's trajectories that candidate ran on; "a+b" is the mean of two
-        candidates' log sigmas), pilot_trajectories {steps: {name: how many}}, equivalent {steps: [stock schedule,
-        steps at which it is as accurate]} where known, verdict (a sentence), seconds, method, free_start,
+        candidates' log sigmas), pilot_trajectories {steps: {name: how many}}, left_out {steps: stock schedules that
+        were not run, foreseen to be far behind}, equivalent {steps: [stock schedule, steps at which it is as
+        accurate]} where known, verdict (a sentence), seconds, method, free_start,
         trajectories. A refined fit adds predicted {steps: {name: end error by the surrogate}}, surrogate (each
         proposal's predicted and measured error), surrogate_seconds, rows, runs, and start {steps: first sigma, its
         share of sigma_max, and the error that this start alone leaves, of the whole}. An ART-RL fit adds art_rl
@@ -189,6 +190,7 @@ def _learn(
         "chosen": chosen,
         "pilot": {n: {t.name: t.mean for t in trials[n]} for n in counts},
         "pilot_trajectories": {n: {t.name: len(t.errors) for t in trials[n]} for n in counts},
+        "left_out": {n: _left_out(baselines, trials[n], n) for n in counts},
         "equivalent": {n: list(pair) for n, pair in equals.items()},
         "verdict": verdict(trials, chosen, set(baselines), equals),
         "trajectories": noise.shape[0],
@@ -212,13 +214,19 @@ def _expected(method: str, fit_rows: int, pilot_rows: int, counts: Sequence[int]
 
 
 def _pilot_budget(counts: Sequence[int]) -> int:
-    return PILOT_BUDGET + PILOT_FURTHER * (len(counts) - 1)
+    return PILOT_BUDGET + PILOT_FURTHER * max(0, len(counts) - PILOT_COUNTS)
 
 
 def _pilot_rows(rows: list[int], counts: Sequence[int], solver: str, budget: float) -> list[int]:
     """As many trajectories as the budget lets FINALISTS run on, besides their reference; at least two, if there are."""
     each = REFERENCE_NODES + FINALISTS * sum(run_cost(solver, n, 1) for n in counts)
     return rows[: max(2, int(min(PILOT_ROWS, budget / each)))]
+
+
+def _left_out(baselines: Mapping[str, Schedule], trials: Sequence[Trial], steps: int) -> list[str]:
+    """Stock schedules that have a grid at this step count, but were foreseen to be too far behind to be run."""
+    run = {t.name for t in trials}
+    return [name for name, make in baselines.items() if name not in run and usable(make, steps) is not None]
 
 
 def _foreseen(density: Density, order: int, learned: Container[str]) -> Likely:

@@ -20,7 +20,7 @@ Likely = Callable[[int, Mapping[str, Tensor]], Mapping[str, float]]  # (steps, {
 ROUNDS = ((1, 2.0), (3, 1.6), (6, 1.25), (10, 1.1))
 CHANCE = 2.0  # standard errors of the paired log difference within which a candidate stays in, however far behind
 REFERENCE_NODES = 64
-FIRST_SHARE = 0.6  # of an allowance that the first round, of all candidates that are likely enough, may take
+FIRST_SHARE = 0.3  # of an allowance that the first round, of all candidates that are likely enough, may take
 FEWEST = 2  # baselines, and others, of a step count that the first round has, whatever they cost
 BLEND_FROM = 5  # trajectories after which the leaders are blended
 

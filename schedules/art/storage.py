@@ -95,7 +95,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _with_counts(report: dict[str, Any]) -> dict[str, Any]:
     """JSON has only text keys; tables by step count get their whole numbers back."""
-    for table in ("chosen", "pilot", "pilot_trajectories", "predicted", "start", "equivalent"):
+    for table in ("chosen", "pilot", "pilot_trajectories", "left_out", "predicted", "start", "equivalent"):
         if isinstance(report.get(table), dict):
             report[table] = {int(k) if k.isdecimal() and len(k) < 6 else k: v for k, v in report[table].items()}
     return report
