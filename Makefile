@@ -6,6 +6,7 @@
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
+# make bench-reach  search on the held-out trajectories where bench-schedules missed a limit, write docs/data/reach.json (10 minutes)
 # make bench-claims  small runs for the papers' claims that the two benchmarks leave out, write docs/data/claims.json (a minute)
 # make results  docs/results.md and .png from the records in docs/data: claims, targets, negative results, reliability
 # make bench-gpu  run the GPU benchmark, write docs/gpu-benchmark.md; without a GPU say what it would run
@@ -20,7 +21,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-claims results bench-gpu scaling gallery compatibility versions comfyui clean
+.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-reach bench-claims results bench-gpu scaling gallery compatibility versions comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -47,6 +48,9 @@ bench-samplers: $(VENV)/.demo
 
 bench-schedules: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/schedules.py
+
+bench-reach: $(VENV)/.demo
+	@$(BIN)/python tests/benchmarks/reach.py
 
 bench-claims: $(VENV)/.demo
 	@$(BIN)/python tests/benchmarks/claims.py

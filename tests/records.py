@@ -82,6 +82,7 @@ def load(name: str, folder: Path = DATA) -> Record:
 HOW = {
     "samplers": "`make bench-samplers` writes it",
     "schedules": "`make bench-schedules` writes it",
+    "reach": "`make bench-reach` writes it, after bench-schedules",
     "claims": "`make bench-claims` writes it",
     "faults": "`make test-faults` writes it when all of it passed",
     "gpu": "`make bench-gpu` writes it on a machine with a CUDA GPU",

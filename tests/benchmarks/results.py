@@ -16,7 +16,7 @@ from results_chart import chart  # noqa: E402
 from results_page import page  # noqa: E402
 from results_tables import judged_targets  # noqa: E402
 
-NEEDED = ("papers", "samplers", "schedules", "claims", "faults")
+NEEDED = ("papers", "samplers", "schedules", "reach", "claims", "faults")
 PICTURE = "results.png"
 
 

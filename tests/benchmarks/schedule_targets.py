@@ -12,6 +12,19 @@ from schedule_fits import ALONE, DIRECT, RAW, REFINED, RL
 
 Case = Mapping[str, Any]
 MIDDLE = ("8", "10", "15", "20")
+TINY_LIMITS = {  # of a refined schedule's error over the best stock schedule's, at 8 and at 12 steps
+    ("dpmpp_2m", "eps"): (0.60, 0.60),
+    ("dpmpp_2m", "flow"): (0.40, 0.40),
+    ("euler", "eps"): (0.88, 0.80),
+    ("euler", "flow"): (0.88, 0.80),
+    ("heun", "eps"): (0.80, 0.80),
+    ("heun", "flow"): (0.80, 0.80),
+}
+
+
+def tiny_limits(case: Case) -> dict[str, float]:
+    """{steps: limit} of a case on a tiny checkpoint."""
+    return dict(zip(("8", "12"), TINY_LIMITS[case["solver"], TINY[case["problem"]][0]], strict=True))
 
 
 def best_stock(case: Case, steps: str, *, equal: bool = False) -> tuple[str, float]:
@@ -82,19 +95,10 @@ def _mixtures(cases: Sequence[Case]) -> list[Target]:
 
 
 def _tiny(cases: Sequence[Case]) -> list[Target]:
-    limits = {
-        ("dpmpp_2m", "eps"): (0.60, 0.60),
-        ("dpmpp_2m", "flow"): (0.40, 0.40),
-        ("euler", "eps"): (0.88, 0.80),
-        ("euler", "flow"): (0.88, 0.80),
-        ("heun", "eps"): (0.80, 0.80),
-        ("heun", "flow"): (0.80, 0.80),
-    }
     found = []
     for case in cases:
-        kind = TINY[case["problem"]][0]
         for method in (REFINED, ALONE):
-            for n, limit in zip(("8", "12"), limits[case["solver"], kind], strict=True):
+            for n, limit in tiny_limits(case).items():
                 if n in case["learned"].get(method, {}):
                     rival = best_stock(case, n)[0]
                     rival += "+1" if int(n) in case["longer"].get(rival, []) else ""
