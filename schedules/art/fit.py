@@ -34,7 +34,8 @@ FIT_ROWS = 12  # trajectories the density is measured on; more barely changes th
 MAX_STEP_COUNTS = 8
 PILOT_BUDGET, PILOT_COUNTS, PILOT_FURTHER = 2000, 3, 700  # model evaluations of a pilot for so many step counts; more
 PILOT_ROWS = 20  # trajectories it has at most
-FINALISTS = 5  # candidates it should be able to run on all of them, beside the reference
+FINALISTS = (5, 4, 3, 2)  # candidates it should be able to run on all of them, beside the reference; fewer rather
+FEWEST_ROWS = 6  # than fewer trajectories than these
 EQUAL_ROWS, EQUAL_SHARE = 4, 0.15  # trajectories on which equivalent steps are measured, and the budget's share for it
 
 
@@ -173,7 +174,7 @@ def _learn(
     for n in counts:
         best = choose(
             [t for t in trials[n] if len(t.sigmas) == n + 1],
-            list(refined.refinement.by_density if refined else learned),
+            list(learned),
             set(baselines),
         )
         chosen[n] = best.name
@@ -219,8 +220,9 @@ def _pilot_budget(counts: Sequence[int]) -> int:
 
 def _pilot_rows(rows: list[int], counts: Sequence[int], solver: str, budget: float) -> list[int]:
     """As many trajectories as the budget lets FINALISTS run on, besides their reference; at least two, if there are."""
-    each = REFERENCE_NODES + FINALISTS * sum(run_cost(solver, n, 1) for n in counts)
-    return rows[: max(2, int(min(PILOT_ROWS, budget / each)))]
+    cost = sum(run_cost(solver, n, 1) for n in counts)
+    found = [int(min(PILOT_ROWS, budget / (REFERENCE_NODES + finalists * cost))) for finalists in FINALISTS]
+    return rows[: max(2, next((count for count in found if count >= FEWEST_ROWS), found[-1]))]
 
 
 def _left_out(baselines: Mapping[str, Schedule], trials: Sequence[Trial], steps: int) -> list[str]:
