@@ -64,10 +64,11 @@ class Rule(NamedTuple):
 # errors are not small: its root was best for Euler on nearly every mixture, all of it on the tiny checkpoints.
 # Starting somewhat below sigma_max (x = sigma_0 noise there too, as the stock ddim_uniform does) shortens every Euler
 # step and costs less than it gains; a multistep solver loses by it.
+FULL_GAIN = "art_propagated"
 VARIANTS = {
     "first order": {
         "art": Rule(1, 0.5, 1 / 2, 0.6),
-        "art_propagated": Rule(1, 1.0, 0.65, 0.6),
+        FULL_GAIN: Rule(1, 1.0, 0.65, 0.6),
         "art_raw": Rule(1, 0.0, 1 / 2, 0.6),
         "art_from_top": Rule(1, 0.5, 1 / 2),
     },
@@ -78,7 +79,7 @@ VARIANTS = {
     },
     "second order multistep": {
         "art": Rule(2, 0.5, 1 / 3),
-        "art_propagated": Rule(1, 1.0, 1 / 3),
+        FULL_GAIN: Rule(1, 1.0, 1 / 3),
         "art_raw": Rule(1, 0.0, 1 / 2),
         "art_full": Rule(2, 1.0, 1 / 3),
     },

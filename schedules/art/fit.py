@@ -174,7 +174,7 @@ def _learn(
     for n in counts:
         best = choose(
             [t for t in trials[n] if len(t.sigmas) == n + 1],
-            list(learned),
+            [] if refined else list(learned),
             set(baselines),
         )
         chosen[n] = best.name

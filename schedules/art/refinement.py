@@ -15,7 +15,7 @@ from ...samplers.grid import check_sigmas
 from ..stock import Schedule
 from .bench import Bench, Run
 from .curve import ArtSchedule
-from .direct import Density, density_candidates, order_of
+from .direct import FULL_GAIN, Density, density_candidates, order_of
 from .loops import dpmpp_2m
 from .monitor import Monitor
 from .pilot import Trial
@@ -112,6 +112,8 @@ def fit_refined(
     spent = field_.spent
     curvature = bench.curvature()
     by_density = density_candidates(curvature, solver, free_start)
+    # A few trajectories' gain is too rough to weight Euler's errors in full: good to search from, not to be chosen.
+    rough = FULL_GAIN if order_of(solver) == 1 else None
     left = plan.runs + GAIN_COST - (field_.spent - spent)
     refinement = Refinement(bench, solver, rivals, left, free_start, by_density, on_run)
     refinement.refine()
@@ -124,7 +126,7 @@ def fit_refined(
     if len(counts) > 1:
         curve = _one_curve(refinement, runs, bounds, field_.process.kind)
         candidates["refined_curve"] = curve.sigmas
-    candidates |= refinement.by_density
+    candidates |= {name: make for name, make in by_density.items() if name != rough}
     report: dict[str, Any] = {
         "rows": plan.rows,
         "runs": len(bench.runs),
