@@ -16,16 +16,15 @@ from results_chart import chart  # noqa: E402
 from results_page import page  # noqa: E402
 from results_tables import judged_targets  # noqa: E402
 
-NEEDED = ("papers", "samplers", "schedules", "reach", "claims", "faults")
+NEEDED = ("papers", "samplers", "schedules", "claims", "faults")
+WHERE_THERE = ("gpu", "reach")
 PICTURE = "results.png"
 
 
 def gather(folder: Path = records.DATA) -> dict[str, records.Record]:
-    """Every record by name; gpu only where it is there. MissingRecord names one that is not."""
+    """Every record by name; gpu and reach only where they are there. MissingRecord names another that is not."""
     found = {name: records.load(name, folder) for name in NEEDED}
-    if (folder / "gpu.json").is_file():
-        found["gpu"] = records.load("gpu", folder)
-    return found
+    return found | {name: records.load(name, folder) for name in WHERE_THERE if (folder / f"{name}.json").is_file()}
 
 
 def write(data: dict[str, records.Record], folder: Path) -> Path:

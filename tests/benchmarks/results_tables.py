@@ -88,12 +88,12 @@ def samplers_part(data: Data, targets: Mapping[str, list[Target]]) -> list[str]:
 def schedules_part(data: Data, targets: Mapping[str, list[Target]]) -> list[str]:
     lines = ["## Schedules", "", source(data["schedules"]), ""]
     lines += ["How it is measured, and every schedule's error: [schedule benchmark](schedules-benchmark.md).", ""]
-    return lines + _targets(targets["make bench-schedules"]) + _reach(data["reach"])
+    return lines + _targets(targets["make bench-schedules"]) + _reach(data.get("reach"))
 
 
-def _reach(record: Record) -> list[str]:
+def _reach(record: Record | None) -> list[str]:
     """What a search finds that sees the held-out trajectories, where a refined fit missed its limit."""
-    if not record["rows"]:
+    if record is None or not record["rows"]:
         return []
     rows = [
         [
