@@ -59,9 +59,9 @@ class Rule(NamedTuple):
 
 # The grids to try for each objective, likeliest first. Leading order is far from true at some ten steps: these did
 # best of 64 rules, alone and together, over 8, 12 and 20 steps on exact mixtures (2-D, 16-D, 256-D) and both tiny
-# checkpoints. Heun wants first-order curvature (end error .40 of the best stock schedule's, geometric mean; with its
-# own local error .72). The gain is that of small errors, and where few steps meet a flow that decides between modes
-# errors are not small: its root was best for Euler on nearly every mixture, all of it on the tiny checkpoints.
+# checkpoints. Heun wants first-order curvature rather than its own local error. The gain is that of small errors, and
+# where few steps meet a flow that decides between modes errors are not small: its root was best for Euler on nearly
+# every mixture, all of it on the tiny checkpoints.
 # Starting somewhat below sigma_max (x = sigma_0 noise there too, as the stock ddim_uniform does) shortens every Euler
 # step and costs less than it gains; a multistep solver loses by it.
 FULL_GAIN = "art_propagated"
