@@ -116,7 +116,7 @@ def test_euler_on_a_learned_grid_beats_karras_on_exact_mixtures(model):
     ],
     ids=["dpmpp_2m, 5x5 grid", "heun, 5x5 grid", "heun, 16-D mixture"],
 )
-def test_second_order_solvers_get_densities_of_their_own(solver, model, counts, limit):
+def test_second_order_solvers_get_their_own_density(solver, model, counts, limit):
     """Heun wants first-order curvature: by its own local error it stayed above these limits."""
     schedule = fit_schedule(model, start(model, 32, 1.0), solver=solver, steps=counts, **EDM)
     for steps in counts:
