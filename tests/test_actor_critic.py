@@ -77,7 +77,7 @@ def test_mixtures_cost_what_the_direct_fit_costs(make, kind):
     nodes = np.exp(np.linspace(math.log(high), math.log(LOW), 400))
     curvature, middle = curvature_along_flow(model, nodes), np.sqrt(nodes[1:] * nodes[:-1])
     field, spent = field_of(model)
-    direct = measure_curvature(field, list(range(8)), LOW, high)[0].density(1, 0.0, 0.5)
+    direct = measure_curvature(field, list(range(8)), LOW, high).density(1, 0.0, 0.5)
     direct_cost, direct_spent = excess(direct, middle, curvature), sum(spent)
     result = fit_actor_critic(field, range(8), LOW, high)
     assert result.evaluations == sum(spent) - direct_spent

@@ -11,7 +11,7 @@ h ~ (sigma^2 + c^2)^(3/4) without.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -150,13 +150,13 @@ class Curvature:
         return self.density(order, 1.0, 1 / (order + 1))
 
 
-def measure_curvature(field: Field, rows: list[int], sigma_min: float, sigma_max: float) -> tuple[Curvature, Reference]:
-    """Solve some trajectories finely and measure them: the curvature, and the reference it was measured on.
+def measure_curvature(field: Field, rows: list[int], sigma_min: float, sigma_max: float) -> Curvature:
+    """Solve some trajectories finely and measure them.
 
     Cost: NODES evaluations a trajectory for the reference and about twice that for the propagation.
     """
     reference = solve_reference(field, rows, log_uniform_nodes(NODES, sigma_min, sigma_max, field.process))
-    return curvature_along(field, reference), reference
+    return curvature_along(field, reference)
 
 
 def curvature_along(
@@ -190,6 +190,21 @@ def density_candidates(curvature: Curvature, solver: str, free_start: bool) -> d
         if allowed not in rules.values():
             rules[name] = allowed
     return {name: _schedule(curvature.density(*rule[:3]), rule.skip) for name, rule in rules.items()}
+
+
+def foresee(
+    curvature: Curvature, solver: str, favoured: Callable[[str], bool]
+) -> Callable[[int, Mapping[str, Tensor]], dict[str, float]]:
+    """What a pilot should rather run (pilot.Likely): the favoured by name, the others as the density foresees."""
+    order = order_of(solver)
+    density = curvature.leading(order)
+
+    def likely(_: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
+        foreseen = {name: density.foreseen(grid, order) for name, grid in grids.items()}
+        least = min(foreseen.values(), default=0.0)
+        return {name: least if favoured(name) else value for name, value in foreseen.items()}
+
+    return likely
 
 
 def _schedule(density: Density, skip: float) -> Schedule:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ from .actor_critic_fit import art_rl_candidates
 from .actor_critic_settings import ActorCriticSettings
 from .choice import choose, equivalent_steps, verdict
 from .curve import MAX_KNOTS, ArtSchedule, compress
-from .direct import OBJECTIVES, Density, density_candidates, measure_curvature, order_of
+from .direct import OBJECTIVES, density_candidates, foresee, measure_curvature
 from .monitor import FitProgress, Monitor
 from .pilot import REFERENCE_NODES, Likely, Trial, run_pilot
 from .refinement import BUDGETS, ROWS, Candidate, Refined, fit_refined, measured_equivalent, usable
@@ -152,10 +152,10 @@ def _learn(
         learned = {**by_policy}
     else:
         monitor.enter("density", "measuring how the model bends its paths")
-        curvature, _ = measure_curvature(field_, fit_rows, sigma_min, sigma_max)
+        curvature = measure_curvature(field_, fit_rows, sigma_min, sigma_max)
         direct = density_candidates(curvature, solver, free_start)
         learned = {**direct}
-        likely = _foreseen(curvature.leading(order_of(solver)), order_of(solver), direct)
+        likely = foresee(curvature, solver, direct.__contains__)
         monitor.show(direct["art"](counts[-1]))
     fit_cost = monitor.done
 
@@ -229,17 +229,6 @@ def _left_out(baselines: Mapping[str, Schedule], trials: Sequence[Trial], steps:
     """Stock schedules that have a grid at this step count, but were foreseen to be too far behind to be run."""
     run = {t.name for t in trials}
     return [name for name, make in baselines.items() if name not in run and usable(make, steps) is not None]
-
-
-def _foreseen(density: Density, order: int, learned: Container[str]) -> Likely:
-    """What the direct method's pilot should rather run: all learned grids, and stock ones as the density foresees."""
-
-    def likely(_: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
-        foreseen = {name: density.foreseen(grid, order) for name, grid in grids.items()}
-        least = min(foreseen.values(), default=0.0)
-        return {name: least if name in learned else value for name, value in foreseen.items()}
-
-    return likely
 
 
 def _measurer(

@@ -15,10 +15,10 @@ from ...samplers.grid import check_sigmas
 from ..stock import Schedule
 from .bench import Bench, Run
 from .curve import ArtSchedule
-from .direct import FULL_GAIN, Density, density_candidates, order_of
+from .direct import FULL_GAIN, density_candidates, foresee, order_of
 from .loops import dpmpp_2m
 from .monitor import Monitor
-from .pilot import Trial
+from .pilot import Likely, Trial
 from .refine import Refinement
 from .trajectories import Field, run_cost
 
@@ -56,23 +56,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Refined:
-    """What a refinement found: candidates for the pilot, and the bench to predict with."""
+    """What a refinement found: candidates for the pilot, and which it should rather run."""
 
     candidates: dict[str, Candidate]
     runs: dict[int, Run]
     refinement: Refinement
-    density: Density
+    likely: Likely
     report: dict[str, Any] = field(default_factory=dict)
-
-    def likely(self, _: int, grids: Mapping[str, Tensor]) -> dict[str, float]:
-        """What the pilot should rather run: searched grids first, the others as the density foresees (direct.py).
-
-        Where trajectories part between modes, that is surer of stock grids than the surrogate.
-        """
-        order = order_of(self.refinement.solver)
-        foreseen = {name: self.density.foreseen(grid, order) for name, grid in grids.items()}
-        least = min(foreseen.values(), default=0.0)
-        return {name: least if name.startswith(SEARCHED) else value for name, value in foreseen.items()}
 
 
 def fit_refined(
@@ -135,7 +125,9 @@ def fit_refined(
         "start": {n: _start_cost(bench, run) for n, run in runs.items()},
     }
     report["surrogate_seconds"] = round(time.monotonic() - began - (field_.seconds - in_model), 3)
-    return Refined(candidates, runs, refinement, curvature.leading(order_of(solver)), report)
+    # Where trajectories part between modes, the density is surer of stock grids than the surrogate.
+    likely = foresee(curvature, solver, lambda name: name.startswith(SEARCHED))
+    return Refined(candidates, runs, refinement, likely, report)
 
 
 def measured_equivalent(

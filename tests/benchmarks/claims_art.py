@@ -18,7 +18,7 @@ def learned(setting: Setting) -> dict[int, torch.Tensor]:
     """ART's own objective by its closed form, from sigma_max, without a pilot."""
     rows = list(range(min(FIT_ROWS, len(setting.fit_noise))))
     with torch.no_grad():
-        curvature, _ = measure_curvature(_Counter().field(setting), rows, setting.low, setting.high)
+        curvature = measure_curvature(_Counter().field(setting), rows, setting.low, setting.high)
     return _grids(curvature.density(1, 0.0, 0.5), COUNTS)
 
 

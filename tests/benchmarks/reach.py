@@ -92,7 +92,8 @@ def reach(name: str, solver: str, steps: int, refined: Sequence[float], host: Ma
     stock = {k: setting.error(solver, q[steps]) for k, q in setting.stock.items() if k != "uniform" and steps in q}
     least = min(stock.values())
     equal = {k: v for k, v in stock.items() if len(setting.stock[k][steps]) == steps + 1}
-    starts = {REFINED: torch.tensor(refined), min(equal, key=lambda k: equal[k]): None}
+    best = min(equal, key=lambda k: equal[k])
+    starts = {REFINED: torch.tensor(refined), best: setting.stock[best][steps]}
     tries = 0
 
     def error(sigmas: Tensor) -> float:
@@ -103,7 +104,7 @@ def reach(name: str, solver: str, steps: int, refined: Sequence[float], host: Ma
     axis = axis_of(setting)
     found = {}
     for label, grid in starts.items():
-        sigmas = (setting.stock[label][steps] if grid is None else grid)[:-1].double()
+        sigmas = grid[:-1].double()
         if axis.levels is None:
             through = through_network(setting.model, solver, setting.held_noise, setting.ends, setting.held_args)
             sigmas = descend(through, sigmas[None], setting.low, setting.high, ITERATIONS, RATE).sigmas[:-1].double()

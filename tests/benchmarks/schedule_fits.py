@@ -92,7 +92,7 @@ def _densities(setting: Setting, solver: str, steps: Sequence[int], learned: Lea
     began = time.process_time()
     rows = list(range(min(FIT_ROWS, len(setting.fit_noise))))
     with torch.no_grad():
-        curvature, _ = measure_curvature(counter.field(setting), rows, setting.low, setting.high)
+        curvature = measure_curvature(counter.field(setting), rows, setting.low, setting.high)
     spent = time.process_time() - began
     for method, density, evaluations in (
         (RAW, curvature.density(1, 0.0, 0.5), NODES * len(rows)),  # raw needs the reference only
