@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parent / "faults"))
@@ -31,19 +34,53 @@ def test_the_search_finds_the_best_grid_and_keeps_to_the_levels(levels):
             assert bool((grid[:, None] == levels[None]).any(1).all())
         return float((grid.log() - wanted.log()).abs().sum())
 
-    best, least = reach.coordinate_search(error, start, axis)
+    best, least = reach.evolve(error, start, axis)
     assert least == error(best)
-    assert (best.log() - wanted.log()).abs().max() < 2 * reach.SMALLEST
+    assert (best.log() - wanted.log()).abs().max() < 0.03  # levels are .016 apart
+    again, same = reach.evolve(error, start, axis)
+    assert same == least
+    assert bool((again == best).all())
 
 
 def test_the_search_is_never_worse_than_its_start_and_stays_within_the_bounds():
     axis = TauAxis(0.1, 10.0)
     start = torch.tensor([10.0, 3.0, 0.1], dtype=torch.float64)
-    low, _ = reach.coordinate_search(lambda grid: float(grid.sum()), start, axis)
-    assert float(low[0]) == pytest.approx(6.0)  # 0.6 sigma_max, as in the refined method's search
-    assert float(low[-1]) >= 0.1 * (1 - 1e-12)
-    best, least = reach.coordinate_search(lambda grid: float((grid - start).abs().sum()), start, axis)
+    met = []
+
+    def error(grid):
+        met.append(grid)
+        return float(grid.sum())
+
+    low, _ = reach.evolve(error, start, axis)
+    assert float(low[0]) == pytest.approx(6.0, rel=1e-3)  # 0.6 sigma_max, as in the refined method's search
+    assert min(float(g[-1]) for g in met) >= 0.1 * (1 - 1e-12)
+    assert min(float(g[0]) for g in met) >= 6.0 * (1 - 1e-12)
+    assert len(met) <= reach.TRIES + reach.PROPOSALS + 1
+    best, least = reach.evolve(lambda grid: float((grid - start).abs().sum()), start, axis)
     assert (least, best.tolist()) == (0.0, start.tolist())
+
+
+def test_errors_that_are_not_numbers_do_not_end_the_search():
+    axis = TauAxis(0.1, 10.0)
+    start = torch.tensor([10.0, 3.0, 0.1], dtype=torch.float64)
+    _, least = reach.evolve(lambda grid: float("nan") if float(grid[1]) < 2.9 else float(grid[1]), start, axis)
+    assert 2.9 <= least < 2.95
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-20, 20), min_size=2, max_size=12))
+def test_numbers_become_a_descending_grid_within_the_bounds_and_back(numbers):
+    axis = TauAxis(0.1, 10.0)
+    space = reach.Parameters(axis)
+    grid, stray = space.grid(np.array(numbers))
+    assert 6.0 * (1 - 1e-12) <= float(grid[0]) <= 10.0
+    assert float(grid[-1]) >= 0.1 * (1 - 1e-12)
+    assert bool((grid.diff() <= 0).all())
+    assert stray >= 0
+    if bool((axis.taus(grid).diff() < -1e-3).all()):
+        back, none = space.grid(space.of(grid))
+        assert torch.allclose(back, grid, rtol=1e-6)
+        assert none == pytest.approx(0, abs=1e-9)
 
 
 def case(problem="tiny flow, CFG 2", solver="dpmpp_2m", **ratios):

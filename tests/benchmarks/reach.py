@@ -1,14 +1,15 @@
 """How far a missed target is out of reach: `make bench-reach`. Writes docs/data/reach.json; then `make results`.
 
-For every target on a tiny checkpoint that the refined method missed (docs/data/schedules.json): a local search that,
-unlike any fit, sees the very trajectories it is judged on, and no budget. Where it too stays above the limit, no fit
-that works from the same starts will meet it. A local search can miss a better grid elsewhere: this is evidence, not a
-proof.
+For every target on a tiny checkpoint that the refined method missed (docs/data/schedules.json): a search by evolution
+(CMA-ES) that, unlike any fit, sees the very trajectories it is judged on, and has hundreds of real runs on all of them.
+Where it too stays above the limit, a fit can hardly meet it. A search can miss a better grid elsewhere: this is
+evidence, not a proof.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import sys
 import time
@@ -22,6 +23,8 @@ for folder in (ROOT / "tests", Path(__file__).parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import cma  # noqa: E402
+import numpy as np  # noqa: E402
 import records  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -32,11 +35,12 @@ from restart_art.schedules.art.tau import TauAxis, discrete_levels  # noqa: E402
 
 from schedule_cases import HELD_OUT_SEED, TINY, Setting, host_grids, make  # noqa: E402
 from schedule_fits import ALONE, REFINED  # noqa: E402
-from schedule_floor import descend, through_network  # noqa: E402
 from schedule_targets import best_stock, tiny_limits, to_best  # noqa: E402
 
-ITERATIONS, RATE = 60, 0.05  # of the descent, where the model does not round sigma
-STEP, SMALLEST, GAIN = 0.3, 0.02, 0.002  # in tau: first move of a node, last; a sweep that gains less halves the move
+TRIES = 700  # real runs of the search from each start
+SPREAD, PROPOSALS = 0.25, 10  # of CMA-ES: first standard deviation of a log gap, grids a generation
+CONVERGED = 1e-3  # in log error: the search from a start ends when its generations gain less
+RANGE = 8.0  # a parameter is at most so far from 0
 
 
 def missed(cases: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], str, float]]:
@@ -55,32 +59,54 @@ def measured(case: Mapping[str, Any], steps: str) -> float:
     return min(to_best(case, method, steps) for method in (REFINED, ALONE) if steps in case["learned"].get(method, {}))
 
 
-def coordinate_search(
-    error: Callable[[Tensor], float], start: Tensor, axis: TauAxis, step: float = STEP
-) -> tuple[Tensor, float]:
-    """Move one node at a time in tau, by less and less, while the error falls.
+class Parameters:
+    """Grids as free numbers: the depth of the first node below the top, and log gaps, in tau. Within the model's
+    bounds, the first node at LOWEST_START sigma_max or above: the refined method's own search space."""
 
-    error: (steps,) descending sigmas -> mean end error. start: (steps,). Where the model knows only certain levels
-    (axis.levels), nodes are on them. Returns the best grid and its error.
+    def __init__(self, axis: TauAxis):
+        self.axis = axis
+        self.deepest = axis.high - axis.tau(max(LOWEST_START * axis.sigma_max, axis.sigma_min))
+
+    def of(self, sigmas: Tensor) -> np.ndarray:
+        """(steps,) numbers of a descending grid (steps,)."""
+        taus = self.axis.taus(sigmas.double().clamp(self.axis.sigma_min, self.axis.sigma_max))
+        share = (self.axis.high - taus[:1]) / self.deepest
+        return torch.cat([share, (taus[:-1] - taus[1:]).clamp_min(1e-3).log()]).numpy()
+
+    def grid(self, numbers: np.ndarray) -> tuple[Tensor, float]:
+        """(steps,) sigmas, on the model's levels where it knows only certain ones, and how far the numbers stray
+        beyond the bounds, to which the grid is brought: a penalty, so that no direction of the search is flat."""
+        free = torch.from_numpy(np.clip(numbers, -RANGE, RANGE))
+        share = free[:1].clamp(0, 1)
+        first = self.axis.high - self.deepest * share
+        below = torch.cat([free.new_zeros(1), free[1:].exp().cumsum(0)])
+        room = first - self.axis.low
+        taus = first - below * (room / below[-1].clamp_min(1e-12)).clamp_max(1.0)
+        stray = (free[:1] - share).abs() + (below[-1:] - room).clamp_min(0) + np.abs(numbers - free.numpy()).sum()
+        grid = self.axis.snapped(self.axis.sigmas(taus).clamp(self.axis.sigma_min, self.axis.sigma_max))
+        return grid, float(stray)
+
+
+def evolve(error: Callable[[Tensor], float], start: Tensor, axis: TauAxis, tries: int = TRIES) -> tuple[Tensor, float]:
+    """The best grid that CMA-ES (Hansen's, without gradients) meets from a start, and its error.
+
+    error: (steps,) descending sigmas -> mean end error. start: (steps,), it counts too.
     """
+    space = Parameters(axis)
     best = axis.snapped(start.double())
     least = error(best)
-    while step >= SMALLEST:
-        before = least
-        for i in range(len(best)):
-            for move in (step, -step):
-                taus = axis.taus(best).clone()
-                top = axis.tau(LOWEST_START * axis.sigma_max)
-                taus[i] = (taus[i] + move).clamp(axis.low if i else top, axis.high)
-                if not bool((taus.diff() < -1e-3).all()):
-                    continue
-                grid = axis.snapped(axis.sigmas(taus).clamp(axis.sigma_min, axis.sigma_max))
-                found = error(grid)
-                if found < least:
-                    best, least = grid, found
-                    break
-        if least >= before * (1 - GAIN):
-            step /= 2
+    options = {"seed": 1, "verbose": -9, "popsize": PROPOSALS, "maxfevals": tries, "tolfun": CONVERGED}
+    search = cma.CMAEvolutionStrategy(space.of(best), SPREAD, options)
+    while not search.stop():
+        proposals = search.ask()
+        values = []
+        for numbers in proposals:
+            grid, stray = space.grid(numbers)
+            found = error(grid) if bool((grid.diff() < 0).all()) else math.inf
+            values.append(stray + (math.log(found) if 0 < found < math.inf else 1e3 if found else -1e3))
+            if found < least:
+                best, least = grid, found
+        search.tell(proposals, values)
     return best, least
 
 
@@ -102,13 +128,7 @@ def reach(name: str, solver: str, steps: int, refined: Sequence[float], host: Ma
         return setting.error(solver, closed(sigmas))
 
     axis = axis_of(setting)
-    found = {}
-    for label, grid in starts.items():
-        sigmas = grid[:-1].double()
-        if axis.levels is None:
-            through = through_network(setting.model, solver, setting.held_noise, setting.ends, setting.held_args)
-            sigmas = descend(through, sigmas[None], setting.low, setting.high, ITERATIONS, RATE).sigmas[:-1].double()
-        found[label] = coordinate_search(error, sigmas, axis)[1] / least
+    found = {label: evolve(error, grid[:-1], axis)[1] / least for label, grid in starts.items()}
     return {
         "problem": name, "solver": solver, "steps": steps, "found": {k: round(v, 4) for k, v in found.items()},
         "runs": tries, "cpu_seconds": round(time.process_time() - began),

@@ -106,10 +106,10 @@ def _reach(record: Record | None) -> list[str]:
     out = sum(row[-1] == "no" for row in rows)
     return [
         "### The missed limits on the tiny checkpoints: how far they are out of reach", "", source(record), "",
-        "Refined: the better of the fits for one and for three step counts. Beside it a local search (gradients where "
-        "the model does not round sigma, then one node at a time) that sees the very trajectories it is judged on, "
-        f"which no fit may: in {out} of {len(rows)} cells it stays above the limit too. It may miss a better grid far "
-        "from its starts: evidence, not a proof.",
+        "Refined: the better of the fits for one and for three step counts. Beside it a search by evolution (CMA-ES) "
+        "that sees the very trajectories it is judged on, which no fit may, with hundreds of real runs on all of "
+        f"them: in {out} of {len(rows)} cells it stays above the limit too. It may miss a better grid far from its "
+        "starts: evidence, not a proof.",
         "",
         *table(
             ["error over the best stock schedule's", "refined", "search from it", "search from the best stock grid",
