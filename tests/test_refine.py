@@ -239,6 +239,17 @@ def test_refinement_beats_its_seeds_within_its_budget():
         assert (again - bench.ends).square().mean(dim=1).sqrt().mean().item() == pytest.approx(run.mean, rel=1e-9)
 
 
+@pytest.mark.parametrize(("solver", "seeds"), [("euler", 3), ("dpmpp_2m", 3), ("heun", 1), ("dpm_2", 1)])
+def test_solvers_of_two_calls_a_step_start_from_fewer_stock_grids(solver, seeds):
+    bench, _ = bench_of(grid_5x5(0.3), 6)
+    rivals = {6: {n: g.double() for n, g in grids(6).items()}}
+    Refinement(bench, solver, rivals, 6 * 6 * run_cost(solver, 6, 1)).refine()
+    names = [r.name for r in bench.runs]
+    assert len(names) == 6
+    assert all(names[:seeds])  # stock grids come first, and then only searched ones
+    assert not any(names[seeds:])
+
+
 @pytest.mark.parametrize("counts", [(12,), (8, 12), (8, 12, 20), (30,)])
 @pytest.mark.parametrize("solver", ["euler", "heun"])
 def test_plans_leave_runs_for_every_step_count(counts, solver):

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...samplers.solvers import CALLS_PER_STEP
 from ..stock import Schedule
 from .bench import Bench, Run
 from .search import GridSearch
 from .trajectories import run_cost
 
-SEEDS = 3  # stock grids run before the search: an even one in tau, then those predicted best
+SEEDS = 3  # stock grids run before the search: an even one in tau, then those predicted best. Calls a step divide it:
+# a run of Heun costs and teaches twice as much, and the runs saved are worth more to the search.
 FIRST, LATER = 130, 60  # Adam steps of a step count's first search and of the following ones
 SCREENED, KEPT = 10, 5  # starts that get a third of them, and those that get the rest
 NEW = 0.02  # a grid is new if a node lies farther than this in tau from every measured one's
@@ -50,7 +52,7 @@ class Refinement:
 
     def refine(self) -> dict[int, Run]:
         """Seed and search until the budget or the patience is spent: the best measured run of each step count."""
-        for name_count in range(SEEDS):
+        for name_count in range(max(1, SEEDS // CALLS_PER_STEP.get(self.solver, 2))):
             for steps in self.rivals:
                 self._seed(steps, even=name_count == 0)
         for steps in self.rivals:

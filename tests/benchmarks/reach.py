@@ -37,7 +37,7 @@ from schedule_cases import HELD_OUT_SEED, TINY, Setting, host_grids, make  # noq
 from schedule_fits import ALONE, REFINED  # noqa: E402
 from schedule_targets import best_stock, tiny_limits, to_best  # noqa: E402
 
-TRIES = 700  # real runs of the search from each start
+TRIES = 400  # real runs of the search from each start
 SPREAD, PROPOSALS = 0.25, 10  # of CMA-ES: first standard deviation of a log gap, grids a generation
 CONVERGED = 1e-3  # in log error: the search from a start ends when its generations gain less
 RANGE = 8.0  # a parameter is at most so far from 0

@@ -36,6 +36,7 @@ TINY = {
 }
 FIT_ROWS = 32
 HELD_OUT = 4096  # trajectories of a mixture: the few that end in another mode are most of a mean error
+END_NODES = 256  # of the fine solution that ends are compared with
 HELD_OUT_TINY = 100  # of a tiny checkpoint: with 32, ratios of errors were still uncertain
 FIT_SEED, HELD_OUT_SEED, FLOOR_SEED = 1, 20_240_601, 777
 COMFYUI = Path(__file__).resolve().parents[1] / "comfyui"
@@ -147,8 +148,7 @@ class Setting:
 def fine_ends(setting: Setting, noise: Tensor, args: Mapping[str, Any], model: Any = None) -> Tensor:
     """Ends of trajectories by the third-order march on many nodes, some rows at a time. model: the setting's."""
     field_ = Field(model or setting.model, noise, args, lambda _: None)
-    nodes = 256 if isinstance(setting.model, Mixture) else 128
-    grid = log_uniform_nodes(nodes, setting.low, setting.high, field_.process)
+    grid = log_uniform_nodes(END_NODES, setting.low, setting.high, field_.process)
     with torch.no_grad():
         parts = torch.arange(len(noise)).split(1024 if isinstance(setting.model, Mixture) else 128)
         return torch.cat([solve_reference(field_, part.tolist(), grid).end for part in parts])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samplers_report import Target, table, target_rows
-from schedule_cases import FIT_ROWS, HELD_OUT, HELD_OUT_TINY, MIXTURES, TINY, TITLES
+from schedule_cases import END_NODES, FIT_ROWS, HELD_OUT, HELD_OUT_TINY, MIXTURES, TINY, TITLES
 from schedule_fits import DIRECT, PROPAGATED, RAW, REFINED, RL
 from schedule_targets import best_stock
 
@@ -42,7 +42,7 @@ def page(cases: Sequence[Case], judged: Sequence[Target], picture: str, whole: M
         "## How it is measured",
         "",
         "End error: root mean square difference, over a sample's values, between the solver's end and the end of the "
-        "same starting noise solved finely (third order, 256 nodes; tiny checkpoints 128); its mean over held-out "
+        f"same starting noise solved finely (third order, {END_NODES} nodes); its mean over held-out "
         f"trajectories, {HELD_OUT:,} on mixtures and {HELD_OUT_TINY} on tiny checkpoints, which no fit has seen. All "
         "schedules run the "
         "host's own solver. A few trajectories that end in another mode make most of the mean error on mixtures, so "
