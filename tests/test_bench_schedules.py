@@ -13,6 +13,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
 import gallery
+import schedule_cases
 import schedules
 from exact import Mixture, gaussian, grid_5x5
 from schedule_cases import SOLVERS, FastMixture, Guided, Setting, fine_ends, make, mixture, normal
@@ -105,6 +106,20 @@ def test_gradients_through_a_tiny_checkpoint_are_slopes(name):
     assert float(error(grid)) == pytest.approx(setting.error("dpmpp_2m", setting.stock["karras"][5]), rel=1e-3)
     found = descend(error, grid, setting.low, setting.high, 4, 0.02)
     assert found.error < found.before
+
+
+def test_ends_found_once_serve_every_solver(monkeypatch):
+    monkeypatch.setattr(schedule_cases, "HELD_OUT_TINY", 2)
+    monkeypatch.setattr(schedule_cases, "END_NODES", 12)
+    ends = schedules.ends_of("tiny flow")
+    setting = make("tiny flow", {})
+    grid = setting.stock["karras"][5]
+    own = setting.errors("euler", grid)
+    handed = make("tiny flow", {})
+    handed.ends = torch.from_numpy(ends)
+    assert torch.equal(handed.errors("euler", grid), own)
+    handed.ends = handed.ends + 1
+    assert bool((handed.errors("euler", grid) - own).abs().min() > 0.1)
 
 
 def test_guidance_and_the_two_sides_of_a_guided_setting():

@@ -23,7 +23,7 @@ from restart_art.cli.pictures import contact_sheet  # noqa: E402
 from restart_art.schedules.art.trajectories import Field  # noqa: E402
 
 from samplers_report import table  # noqa: E402
-from schedule_cases import TITLES, Setting, fine_ends, host_grids, make, normal  # noqa: E402
+from schedule_cases import HELD_OUT_TINY, TITLES, Setting, fine_ends, host_grids, make, normal  # noqa: E402
 from schedule_fits import REFINED, fit  # noqa: E402
 
 KINDS = ("flow", "eps")
@@ -37,7 +37,7 @@ AMPLIFY = 6.0
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures (10, 8, 8) in [0, 1] of the digits 0 to 9. error: mean end error of these ten; held_out: 32 others."""
+    """Pictures (10, 8, 8) in [0, 1] of the digits 0 to 9. error: mean end error of these ten; held_out: of others."""
 
     label: str
     schedule: str
@@ -107,7 +107,7 @@ def _strip(row: Row, reference: Tensor) -> Image.Image:
         top += part.height
     if row.error is not None:
         draw.text((8, digits.height + 8), f"difference, {AMPLIFY:g} times", FAINT, ImageFont.load_default(15))
-        text = f"end error {row.error:.4f} (these ten)   {row.held_out:.4f} (32 others)"
+        text = f"end error {row.error:.4f} (these ten)   {row.held_out:.4f} ({HELD_OUT_TINY} others)"
         draw.text((LABEL + GAP, top + 4), text, INK, ImageFont.load_default(16))
     return strip
 
@@ -120,12 +120,13 @@ def page(galleries: Mapping[str, Sequence[Row]], version: str) -> str:
         "",
         "Made by `make gallery` (fixed seeds). Every column is one noise, the same in all rows; each pair of rows "
         "spends the same number of model calls. The top row is the same noise solved finely: a good schedule comes "
-        "close to it, and the end error below each row says how close (latent units, mean over the row, and over 32 "
-        f"noises that are not shown). Below each row of digits is what differs from the reference, {AMPLIFY:g} times "
-        "as strong.",
+        "close to it, and the end error below each row says how close (latent units, mean over the row, and over "
+        f"{HELD_OUT_TINY} noises that are not shown). Below each row of digits is what differs from the reference, "
+        f"{AMPLIFY:g} times as strong.",
         "",
-        f"The stock schedule is the best of {host} at that solver and number of calls, by the error on the 32 other "
-        'noises. The learned one is what `fit_schedule(method="refined")` returns for one step count, from other '
+        f"The stock schedule is the best of {host} at that solver and number of calls, by the error on the "
+        f"{HELD_OUT_TINY} other noises. The learned one is what "
+        '`fit_schedule(method="refined")` returns for one step count, from other '
         "noises again. Nothing was picked by eye. These are tiny checkpoints on 8 x 8 digits: they show how near a "
         "schedule comes to the model's own answer, not how a big model's pictures look.",
         "",
@@ -138,7 +139,7 @@ def page(galleries: Mapping[str, Sequence[Row]], version: str) -> str:
         ]
         lines += [
             f"## The tiny {kind} checkpoint", "", f"![Digits of the {kind} checkpoint](gallery-{kind}.png)", "",
-            *table(["solver", "schedule", "end error, these ten", "32 others"], body), "",
+            *table(["solver", "schedule", "end error, these ten", f"{HELD_OUT_TINY} others"], body), "",
         ]  # fmt: skip
     return "\n".join(lines).rstrip() + "\n"
 
