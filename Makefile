@@ -6,7 +6,7 @@
 # make comfyui  start ComfyUI with this pack and the tiny checkpoints
 # make bench-samplers  run the sampler benchmark, write docs/samplers-benchmark.md and .png
 # make bench-schedules  run the schedule benchmark, write docs/schedules-benchmark.md and .png (15 minutes)
-# make bench-reach  search on the held-out trajectories where bench-schedules missed a limit, write docs/data/reach.json (up to an hour)
+# make bench-reach  search on the held-out trajectories where bench-schedules missed a limit, write docs/data/reach.json (about an hour)
 # make bench-claims  small runs for the papers' claims that the two benchmarks leave out, write docs/data/claims.json (a minute)
 # make results  docs/results.md and .png from the records in docs/data: claims, targets, negative results, reliability
 # make bench-gpu  run the GPU benchmark, write docs/gpu-benchmark.md; without a GPU say what it would run

@@ -23,7 +23,7 @@ from restart_art.cli.pictures import contact_sheet  # noqa: E402
 from restart_art.schedules.art.trajectories import Field  # noqa: E402
 
 from samplers_report import table  # noqa: E402
-from schedule_cases import HELD_OUT_TINY, TITLES, Setting, fine_ends, host_grids, make, normal  # noqa: E402
+from schedule_cases import END_NODES, HELD_OUT_TINY, TITLES, Setting, fine_ends, host_grids, make, normal  # noqa: E402
 from schedule_fits import REFINED, fit  # noqa: E402
 
 KINDS = ("flow", "eps")
@@ -56,7 +56,7 @@ def rows(setting: Setting, choices: Sequence[tuple[str, int]] = ROWS, method: st
     noise, args = normal((10, 16, 8, 8), SEED), {"classes": DIGITS}
     ends = fine_ends(setting, noise, args)
     field = Field(setting.model, noise, args, lambda _: None)
-    found = [Row("fine reference", "128 nodes, third order", 128, setting.model.decode(ends))]
+    found = [Row("fine reference", f"{END_NODES} nodes, third order", END_NODES, setting.model.decode(ends))]
     for solver, n in choices:
         errors = {
             name: setting.error(solver, grids[n])
