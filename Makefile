@@ -21,7 +21,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TYPED := -m restart_art -m restart_art.__main__ -p restart_art.samplers -p restart_art.schedules \
 	-p restart_art.nodes -p restart_art.cli -p restart_art.tiny
 
-.PHONY: help demo dev test test-faults lint types bench-samplers bench-schedules bench-reach bench-claims results bench-gpu scaling gallery compatibility versions comfyui clean
+.PHONY: help demo dev test test-faults bench-samplers bench-schedules bench-reach bench-claims results bench-gpu scaling gallery compatibility versions comfyui clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
