@@ -112,9 +112,10 @@ def test_euler_on_a_learned_grid_beats_karras_on_exact_mixtures(model):
     [
         ("dpmpp_2m", grid_5x5(), (8, 12, 20), 0.5),
         ("heun", grid_5x5(), (8, 12, 20), 0.55),
+        ("heun", grid_5x5(), (20,), 0.4),
         ("heun", mixture_16d(), (12,), 0.3),
     ],
-    ids=["dpmpp_2m, 5x5 grid", "heun, 5x5 grid", "heun, 16-D mixture"],
+    ids=["dpmpp_2m, 5x5 grid", "heun, 5x5 grid", "heun, 5x5 grid, one count", "heun, 16-D mixture"],
 )
 def test_second_order_solvers_get_their_own_density(solver, model, counts, limit):
     """Heun wants first-order curvature: by its own local error it stayed above these limits."""

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from restart_art.samplers.noise_process import NoiseProcess  # noqa: E402
-from restart_art.schedules.art.search import LOWEST_START  # noqa: E402
+from restart_art.schedules.art.search import GridSearch  # noqa: E402
 from restart_art.schedules.art.tau import TauAxis, discrete_levels  # noqa: E402
 
 from schedule_cases import HELD_OUT_SEED, TINY, Setting, host_grids, make  # noqa: E402
@@ -61,11 +61,11 @@ def measured(case: Mapping[str, Any], steps: str) -> float:
 
 class Parameters:
     """Grids as free numbers: the depth of the first node below the top, and log gaps, in tau. Within the model's
-    bounds, the first node at LOWEST_START sigma_max or above: the refined method's own search space."""
+    bounds, the first node no deeper than GridSearch lets it: the refined method's own search space."""
 
     def __init__(self, axis: TauAxis):
         self.axis = axis
-        self.deepest = axis.high - axis.tau(max(LOWEST_START * axis.sigma_max, axis.sigma_min))
+        self.deepest = GridSearch(axis).deepest
 
     def of(self, sigmas: Tensor) -> np.ndarray:
         """(steps,) numbers of a descending grid (steps,)."""
@@ -103,7 +103,7 @@ def evolve(error: Callable[[Tensor], float], start: Tensor, axis: TauAxis, tries
         for numbers in proposals:
             grid, stray = space.grid(numbers)
             found = error(grid) if bool((grid.diff() < 0).all()) else math.inf
-            values.append(stray + (math.log(found) if 0 < found < math.inf else 1e3 if found else -1e3))
+            values.append(stray + (math.log(max(found, 1e-300)) if found < math.inf else 1e3))
             if found < least:
                 best, least = grid, found
         search.tell(proposals, values)

@@ -44,9 +44,8 @@ def page(cases: Sequence[Case], judged: Sequence[Target], picture: str, whole: M
         "End error: root mean square difference, over a sample's values, between the solver's end and the end of the "
         f"same starting noise solved finely (third order, {END_NODES} nodes); its mean over held-out "
         f"trajectories, {HELD_OUT:,} on mixtures and {HELD_OUT_TINY} on tiny checkpoints, which no fit has seen. All "
-        "schedules run the "
-        "host's own solver. A few trajectories that end in another mode make most of the mean error on mixtures, so "
-        "ratios of single cells scatter, on 256-D most of all.",
+        "schedules run the host's own solver. A few trajectories that end in another mode make most of the mean error "
+        "on mixtures, so ratios of single cells scatter, on 256-D most of all.",
         "",
         "2-D: 25 modes of width .05 on a grid. 16-D, 256-D: ten modes of width .3 at means from N(0, I). EDM range: "
         "sigma 80 to .002. SD range: 14.6 to .029. Tiny: the two checkpoints of this repository, all ten digits; with "
